@@ -173,12 +173,12 @@ class Site(Struct, kw_only=True):
 
     site: str
     state: str
-    """`connected`, `silent`, or `unheard`: it was not heard since the hub started."""
+    """`connected`, `silent`, or `unknown`: nothing was received of it since the hub started."""
     problems: list[str]
     """Any of `behind`, `wrong_clock`, `conflicting`, `other_version`, `gap`, `unreadable`, `snapshot`."""
     why: list[str]
     since: Time | None
-    """When it was heard last, if it is silent; else since when it is heard."""
+    """When something was received of it last, if it is silent; else since when it is connected."""
     cursor: str | None
     """The site's own cursor after the last message of it that the hub has."""
     version: str | None

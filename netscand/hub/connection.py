@@ -30,7 +30,7 @@ HEARTBEAT = 5.0
 CLOSE = 2.0
 """Seconds to close."""
 ONE_SHOT = 30.0
-"""Seconds after which the server removes a consumer that nobody reads."""
+"""Seconds after which the server removes a consumer that no process reads."""
 PAGE = 500
 """Messages that are read from the log at a time."""
 
@@ -152,7 +152,7 @@ class Connection:
         try:
             return await self.client.request(subject, payload, timeout=within)
         except nats.errors.NoRespondersError:
-            raise ServerError(f"{subject}: nobody answers") from None
+            raise ServerError(f"{subject}: no process answers") from None
         except (nats.errors.Error, TimeoutError) as error:
             raise ServerError(f"{subject}: {self.refusal or str(error) or 'no answer'}") from None
 
@@ -171,7 +171,7 @@ class Connection:
 
     async def stamp_of(self, stream: str, sequence: int) -> str | None:
         """Return when the server stored a message, as RFC 3339; None: it has no such message. Raises ServerError."""
-        answer = await self.request(f"$JS.API.DIRECT.GET.{stream}", {"seq": sequence})
+        answer = await self.request(f"$JS.API.DIRECT.GET.{stream}", {"seq": int(sequence)})
         return (answer.headers or {}).get("Nats-Time-Stamp")
 
     async def publish(self, subject: str, payload: bytes) -> None:
@@ -207,11 +207,11 @@ class Connection:
     async def follow(self, stream: str, start: Mapping[str, object], take: Callable[[Message], None]) -> None:
         """Pass on every message of a stream from `start`, in order; a gap ends the connection. Raises ServerError."""
         self._numbers += 1
-        inbox, expected, heard = f"{self._inbox}.{self._numbers}", 1, self._loop.time()
+        inbox, expected, received_at = f"{self._inbox}.{self._numbers}", 1, self._loop.time()
 
         def on_message(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> str | None:
-            nonlocal expected, heard
-            heard = self._loop.time()
+            nonlocal expected, received_at
+            received_at = self._loop.time()
             place = _place(reply)
             if place is None:
                 found = parsed(headers)
@@ -227,7 +227,7 @@ class Connection:
 
         def watch() -> None:
             if not self._ended.done():
-                if self._loop.time() > heard + 3 * HEARTBEAT:
+                if self._loop.time() > received_at + 3 * HEARTBEAT:
                     self.end(f"the server sends nothing more of {stream}")
                 else:
                     self._loop.call_later(HEARTBEAT, watch)

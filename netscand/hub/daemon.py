@@ -13,7 +13,7 @@ from typing import cast
 from sdnotify import SystemdNotifier
 
 from netscand.config import ConfigError
-from netscand.garbage import Collector
+from netscand.garbage_collection import Collector
 from netscand.hub import settings
 from netscand.hub.connection import Message, ServerError
 from netscand.hub.history import Past

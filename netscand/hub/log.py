@@ -52,6 +52,11 @@ def nanoseconds(text: str) -> int:
     return seconds * 1_000_000_000 + int((rest + "000000000")[:9])
 
 
+def last_values(subjects: str) -> dict[str, object]:
+    """Return the start of a reading of the last message of each of these subjects."""
+    return {"deliver_policy": "last_per_subject", "filter_subject": subjects}
+
+
 class Log:
     """The log: how far it was read, and the connection to it. `publish` gets what clients see of each message."""
 
@@ -213,7 +218,7 @@ class Log:
         self.derived_ahead = ahead
         if ahead:
             log.warning("%s is ahead of the log: the last values are read from the log", sites.STATE)
-            async for page in connection.read(sites.LOG, {"deliver_policy": "last_per_subject"}):
+            async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.>")):
                 for message in page:
                     view.restore(message, began)
                     last = max(last, message, key=lambda each: each.sequence)
@@ -264,25 +269,24 @@ class Log:
                 continue
             for site in self.view.overdue(time.monotonic()):
                 try:
-                    await self._mend(connection, site)
+                    await self._fix(connection, site)
                 except ServerError as error:
                     log.warning("site %s: %s", site.name, error)
 
-    async def _mend(self, connection: Connection, site: Site) -> None:
+    async def _fix(self, connection: Connection, site: Site) -> None:
         """Get what is missing of a site: from itself, where it allows that; else its last values from the log."""
         now = time.monotonic()
-        if site.alive is not None and site.alive.commands and site.asked_at is None and site.cursor is not None:
-            site.asked_at = now
+        if site.alive is not None and site.alive.commands and site.requested_at is None and site.cursor is not None:
+            site.requested_at = now
             log.warning("site %s: events after %s are missing; requested again", site.name, site.cursor.decode())
             await self.command(site.name, sites.Resend(after=site.cursor.decode()))
             return
         log.warning("site %s: events are missing; its last values are read from the log", site.name)
-        start = {"deliver_policy": "last_per_subject", "filter_subject": f"{sites.PREFIX}.{site.name}.>"}
-        async for page in connection.read(sites.LOG, start):
+        async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.{site.name}.>")):
             for message in page:
                 if message.sequence <= self.sequence:
-                    self._publish_all(self.view.mend(message, now))
-        site.mended("events of the site are missing; what it published since is shown")
+                    self._publish_all(self.view.replace_last(message, now))
+        site.skip_missing("events of the site are missing; what it published since is shown")
 
     async def command(self, site: str, command: sites.Command) -> None:
         """Send a command to a site. Raises ServerError with the reason why it was not carried out."""

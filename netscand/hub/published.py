@@ -18,7 +18,7 @@ _device = msgspec.json.Decoder(protocol.Device).decode
 
 
 class _Parts(msgspec.Struct):
-    device: msgspec.Raw | None = None
+    device: msgspec.Raw = msgspec.Raw()
 
 
 _parts = msgspec.json.Decoder(_Parts).decode

@@ -31,7 +31,7 @@ from netscand.serve.summary import Summary
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-STATES = ("connected", "silent", "unheard")
+STATES = ("connected", "silent", "unknown")
 PROBLEMS = ("behind", "wrong_clock", "conflicting", "other_version", "gap", "snapshot", "unreadable")
 
 
@@ -92,10 +92,8 @@ def site_device(scanner: Sites, request: web.Request) -> SiteDevice:
     names = [name for name in scanner.view.sites if allowed is None or name in allowed]
     found = [device for name in sorted(names) if (device := scanner.devices.get(key_of(name, mac))) is not None]
     if not found:
-        raise Refused(
-            "not_found",
-            f"no device {mac_text(mac)}" + (f" at site {request.query['site']}" if "site" in request.query else ""),
-        )
+        where = f" at site {request.query['site']}" if "site" in request.query else ""
+        raise Refused("not_found", f"no device {mac_text(mac)}{where}")
     if len(found) > 1:
         at = ", ".join(device.site.name for device in found[:8]) + (", …" if len(found) > 8 else "")
         raise Refused("ambiguous", f"{mac_text(mac)} is at several sites: {at}; choose one with site=NAME")

@@ -84,16 +84,16 @@ class Site:
         """Its last snapshot."""
         self.in_snapshot = False
         self.missing_since: float | None = None
-        self.asked_at: float | None = None
-        """When it was asked to publish again."""
+        self.requested_at: float | None = None
+        """When it was requested to publish again."""
         self.gap: str | None = None
         """What is uncertain because events are missing."""
         self.unreadable = 0
         # ---- its condition
-        self.state = "unheard"
+        self.state = "unknown"
         self.known_since = now
-        self.heard_at: float | None = None
-        self.heard_since: float | None = None
+        self.received_at: float | None = None
+        self.connected_since: float | None = None
         self.alive: sites.Alive | None = None
         self.clock_offset: float | None = None
         self.instance: str | None = None
@@ -101,7 +101,7 @@ class Site:
         self._conflict_at: float | None = None
         self.protocol = str(sites.VERSION)
         self.shown: tuple[object, ...] = ()
-        """What clients were told of it last."""
+        """What was published of it last."""
 
     @property
     def is_silent(self) -> bool:
@@ -176,11 +176,11 @@ class Site:
 
     def move(self, cursor: bytes) -> None:
         """Set the cursor after a message."""
-        self.cursor, self.certain, self.missing_since, self.asked_at = cursor, None, None, None
+        self.cursor, self.certain, self.missing_since, self.requested_at = cursor, None, None, None
 
-    def mended(self, gap: str) -> None:
+    def skip_missing(self, gap: str) -> None:
         """Continue with any message: what is missing does not come."""
-        self.gap, self.cursor, self.certain, self.missing_since, self.asked_at = gap, None, None, None, None
+        self.gap, self.cursor, self.certain, self.missing_since, self.requested_at = gap, None, None, None, None
 
     def compare(self, cursor: str | None, now: float) -> None:
         """Compare with the cursor up to which the site knows its events to be in the log."""
@@ -192,9 +192,9 @@ class Site:
 
     # ---- its condition
 
-    def heard(self, now: float, instance: str | None) -> None:
+    def receive(self, now: float, instance: str | None) -> None:
         """Note a sign of life."""
-        self.heard_at = now
+        self.received_at = now
         if instance is None:
             return
         if instance != self.instance and instance in self._instances and now - self._instances[instance] < SILENT:
@@ -204,13 +204,13 @@ class Site:
 
     def update_state(self, now: float) -> str | None:
         """Return the kind of the event, if the state has changed."""
-        last = self.known_since if self.heard_at is None else self.heard_at
-        state = "silent" if now - last > SILENT else "unheard" if self.heard_at is None else "connected"
+        last = self.known_since if self.received_at is None else self.received_at
+        state = "silent" if now - last > SILENT else "unknown" if self.received_at is None else "connected"
         if state == self.state:
             return None
         self.state = state
         if state == "connected":
-            self.heard_since = now
+            self.connected_since = now
         return "site_silent" if state == "silent" else "site_up"
 
     def problems(self, now: float) -> dict[str, str]:
@@ -242,7 +242,7 @@ class Site:
         """Return the site as clients see it."""
         online, offline, unknown = self.shown_counts()
         found = self.problems(now)
-        since = self.heard_at if self.is_silent else self.heard_since
+        since = self.received_at if self.is_silent else self.connected_since
         return protocol.Site(
             site=self.name, state=self.state, problems=list(found), why=list(found.values()),
             since=None if since is None else time(since), cursor=self.cursor.decode() if self.cursor else None,

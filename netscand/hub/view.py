@@ -80,7 +80,7 @@ class View:
         self.skipped.clear()
         for name, old in self.sites.items():
             fresh = self.sites[name] = Site(name, old.known_since)
-            for field in ("state", "heard_at", "heard_since", "alive", "clock_offset", "instance", "version"):
+            for field in ("state", "received_at", "connected_since", "alive", "clock_offset", "instance", "version"):
                 setattr(fresh, field, getattr(old, field))
 
     def site(self, name: str, now: float) -> Site:
@@ -98,11 +98,11 @@ class View:
             site
             for site in self.sites.values()
             if site.missing_since is not None
-            and now - (site.missing_since if site.asked_at is None else site.asked_at)
-            > (PATIENCE if site.asked_at is None else ANSWER)
+            and now - (site.missing_since if site.requested_at is None else site.requested_at)
+            > (PATIENCE if site.requested_at is None else ANSWER)
         ]
 
-    def mend(self, message: Message, now: float) -> list[Change]:
+    def replace_last(self, message: Message, now: float) -> list[Change]:
         """Take the last message of a subject of a site whose events are missing; return what clients get."""
         _, _, name, what, *_ = message.subject.split(".")
         site, headers = self.site(name, now), message.headers
@@ -160,7 +160,7 @@ class View:
         self.counts.read += 1
         cursor, snapshot = headers.get(CURSOR), headers.get(SNAPSHOT, b"")
         site.protocol = headers.get(PROTOCOL, b"1").decode()
-        changes = self._hear(site, now, headers.get(INSTANCE, b"").decode() or None)
+        changes = self._receive(site, now, headers.get(INSTANCE, b"").decode() or None)
         try:
             if what == "site":
                 return changes + self._on_site_message(site, message, now)
@@ -283,13 +283,13 @@ class View:
             return []
         site = self.site(name, now)
         site.alive, site.clock_offset, site.version = alive, round(offset, 1), alive.version
-        changes = self._hear(site, now, alive.instance)
+        changes = self._receive(site, now, alive.instance)
         if not alive.backlog:
             site.compare(alive.cursor, now)
         return changes + self._update(site, now)
 
-    def _hear(self, site: Site, now: float, instance: str | None) -> list[Change]:
-        site.heard(now, instance)
+    def _receive(self, site: Site, now: float, instance: str | None) -> list[Change]:
+        site.receive(now, instance)
         return self._update(site, now) if site.state != "connected" else []
 
     def check(self, now: float) -> list[Change]:
@@ -306,7 +306,7 @@ class View:
         kind = kind or "site_changed"
         reason = {
             "site_silent": "no sign of life of the site; its devices are unknown",
-            "site_up": "the site is heard",
+            "site_up": "the site is connected",
         }.get(kind, "; ".join(problems.values()) or "nothing is wrong with the site")
         event = protocol.Event(
             cursor="", kind=kind, at=self._time(now), reason=reason, state=site.shown_as(now, self._time)

@@ -67,6 +67,8 @@ class NatsServer:
         for name in names or (SITE,):
             self.keys[name], public = key()
             users.append({"nkey": public, "permissions": sites.rights(name)})
+        self.hub_key, public = key()
+        users.append({"nkey": public, "permissions": sites.hub_rights()})
         self.users = users
         self.process: subprocess.Popen[bytes] | None = None
         try:

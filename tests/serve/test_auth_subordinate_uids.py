@@ -132,10 +132,10 @@ def test_a_token_is_one_account_from_any_number_of_addresses(tmp_path: Path) -> 
     for number in range(5):
         peer = Peer(f"fd00::{number}", Role.NONE, False, False, "fd00::ffff", 80)
         plain = {"Host": "[fd00::ffff]"}
-        assert guard.admit(peer, headers(plain)) == (Role.NONE, auth.UNAUTHENTICATED)
+        assert guard.admit(peer, headers(plain)) == auth.Admitted(Role.NONE, auth.UNAUTHENTICATED)
         bearing = plain | {"Authorization": f"Bearer {TOKENS['read']}"}
         accounts.add(guard.admit(peer, headers(bearing)))
     assert len(accounts) == 1
     local = Peer(("uid", 1500), Role.SCAN, True, False)
     admitted = guard.admit(local, headers({"Authorization": f"Bearer {TOKENS['admin']}"}))
-    assert admitted == (Role.ADMIN, ("uid", 1500))
+    assert admitted == auth.Admitted(Role.ADMIN, ("uid", 1500))

@@ -31,6 +31,11 @@ TITLES = {
     "network_recovered": "Network {network} answers again",
     "unknown": "{name} can no longer be seen",
     "flood": "Too many new devices on {network}",
+    "snapshot": "{name} was published again by its site",
+    "site_snapshot": "A site has published all of its devices again",
+    "site_up": "A site is connected",
+    "site_silent": "A site is silent",
+    "site_changed": "The condition of a site has changed",
 }
 """Kind → title."""
 NOUNS = {

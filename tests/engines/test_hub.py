@@ -1,0 +1,390 @@
+"""netscand-hub with a real NATS server: clients see what the sites published, whatever is killed or restored."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from netscand import sites
+from tests.engines.hub_process import Follower, Hub, until
+from tests.engines.nats_server import NatsServer
+from tests.engines.simulated_site import SimulatedSite
+
+NAMES = ("barn", "cabin", "home")
+PHONE = "a4:83:e7:00:00:01"
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[NatsServer]:
+    made = NatsServer(folder, *NAMES)
+    yield made
+    made.kill()
+
+
+class Scene:
+    """A server, sites that publish to it, hubs, and their clients."""
+
+    def __init__(self, folder: Path, server: NatsServer, group: asyncio.TaskGroup, stack: AsyncExitStack) -> None:
+        self.folder, self.server = folder, server
+        self.sites: dict[str, SimulatedSite] = {}
+        self.publishing: dict[str, asyncio.Task[None]] = {}
+        """Site → its service."""
+        self._group, self._stack = group, stack
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Awaitable[None]) -> "asyncio.Task[None]":
+        """Do something until the test ends."""
+        task: asyncio.Task[None] = self._group.create_task(work)  # type: ignore[arg-type]
+        self.tasks.append(task)
+        return task
+
+    def site(self, name: str, **keys: Any) -> SimulatedSite:  # noqa: ANN401
+        """A site that publishes."""
+        made = self.sites[name] = SimulatedSite(self.server.url, name, self.server.keys[name], self.folder, **keys)
+        self.publishing[name] = self.start(made.run(None))  # type: ignore[arg-type]
+        return made
+
+    async def hub(self, name: str = "hub", **more: str) -> Hub:
+        """A hub that serves."""
+        made = Hub(self.folder, self.server, name, **more)
+        self._stack.callback(made.close)
+        made.start()
+        await made.ready()
+        return made
+
+    async def shown(self, hub: Hub) -> bool:
+        """Whether a hub shows exactly the devices of all sites."""
+        found = {key: one["status"] for key, one in (await hub.devices()).items()}
+        return found == {
+            (name, mac): one.status for name, site in self.sites.items() for mac, one in site.devices.items()
+        }
+
+    async def until_shown(self, hub: Hub) -> None:
+        """Wait until it does."""
+        await until(lambda: self.shown(hub), f"all devices: {hub.log.read_text()[-2000:]}")
+
+    async def restore(self, store: Path) -> None:
+        """Kill the server, and give it an older disk."""
+        self.server.kill()
+        shutil.rmtree(self.server.store)
+        shutil.copytree(store, self.server.store)
+        await asyncio.to_thread(self.server.start)
+
+
+@asynccontextmanager
+async def scene(folder: Path, server: NatsServer, *names: str) -> AsyncIterator[Scene]:
+    """A scene with these sites; everything ends with the block."""
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        made = Scene(folder, server, group, stack)
+        for name in names:
+            made.site(name)
+        try:
+            yield made
+        finally:
+            for task in made.tasks:
+                task.cancel()
+
+
+def happened(site: SimulatedSite) -> list[str]:
+    """The events of a site, as `Follower.history` has them."""
+    return [f"{each.device.mac[-2:]} {each.kind}" for each in site.events if each.device]
+
+
+async def test_lists_have_the_site_and_are_limited_by_it(folder: Path, server: NatsServer) -> None:
+    async with scene(folder, server, *NAMES) as here:
+        hub = await here.hub()
+        await here.until_shown(hub)
+        assert len(await hub.devices("?site=barn")) == 3
+        assert {each["site"] for each in (await hub.get("/api/networks"))["networks"]} == set(NAMES)
+        assert (await hub.get("/api/status"))["devices"]["online"] == 9
+        assert (await hub.get("/api/status?site=barn"))["devices"]["online"] == 3
+        refused = await hub.get(f"/api/devices/{PHONE}", status=409)
+        assert refused["error"]["code"] == "ambiguous"
+        assert "barn, cabin, home" in refused["error"]["message"]
+        assert (await hub.get(f"/api/devices/{PHONE}?site=cabin"))["site"] == "cabin"
+        first = await hub.get("/api/devices?limit=4")
+        last = first["devices"][-1]
+        assert first["more"]
+        rest = await hub.get(f"/api/devices?after={last['site']}/{last['mac']}")
+        assert len(rest["devices"]) == 5
+        assert [each["site"] for each in (await hub.get("/api/sites"))["sites"]] == sorted(NAMES)
+        assert 'netscand_devices{site="home",status="online"} 3.0' in await hub.get("/metrics")
+
+
+async def test_a_client_gets_every_event_and_resumes_at_another_hub(folder: Path, server: NatsServer) -> None:
+    """Without a gap and without a duplicate, also at a hub that started meanwhile; the bytes are those of the site."""
+    async with scene(folder, server, *NAMES) as here:
+        one, barn = await here.hub("one"), here.sites["barn"]
+        await here.until_shown(one)
+        client = Follower()
+        following = here.start(client.follow(one))
+        await until(lambda: client.devices)
+        await barn.happen(7)
+        await until(lambda: len(client.history("barn")) == 7)
+        following.cancel()
+        await barn.happen(5)
+        await here.sites["home"].happen(2)
+        other = await here.hub("other")
+        await here.until_shown(other)
+        following = here.start(client.follow(other))
+        await until(lambda: len(client.history("barn")) == 12)
+        await until(lambda: len(client.history("home")) == 2)
+        await barn.happen(3)
+        await until(lambda: len(client.history("barn")) == 15)
+        assert client.history("barn") == happened(barn)
+        assert client.snapshots == 1
+        found = (await one.get("/api/events?site=barn&limit=5000"))["events"]
+        shown = [
+            f"{each['device']['mac'][-2:]} {each['kind']}" for each in found if each["kind"] in ("online", "offline")
+        ]
+        assert shown == happened(barn)
+        limited = await other.get(f"/api/events?since={client.events[3].cursor}&site=home")
+        assert [each["site"] for each in limited["events"]] == ["home", "home"]
+        last = await one.get("/api/events?last=4")
+        assert [each["cursor"] for each in last["events"]] == [each.cursor for each in client.events[-4:]]
+
+
+async def test_kills_of_the_server_lose_and_repeat_nothing(folder: Path, server: NatsServer) -> None:
+    async with scene(folder, server, *NAMES) as here:
+        hub = await here.hub()
+        await here.until_shown(hub)
+        client = Follower()
+        here.start(client.follow(hub))
+        await until(lambda: client.devices)
+        for count in (3, 9, 5):
+            for site in here.sites.values():
+                await site.happen(count)
+            server.kill()
+            await here.sites["barn"].happen(2)
+            await asyncio.to_thread(server.start)
+        await here.until_shown(hub)
+        for name, site in here.sites.items():
+            await until(partial(client.has, name, len(happened(site))))
+            assert client.history(name) == happened(site)
+
+
+async def test_after_a_restore_of_the_disk_clients_get_a_snapshot(folder: Path, server: NatsServer) -> None:
+    """Also if the log has grown beyond the cursor again; and at a hub that started later."""
+    async with scene(folder, server, *NAMES) as here:
+        hub = await here.hub()
+        await here.until_shown(hub)
+        server.kill()
+        shutil.copytree(server.store, old := folder / "old")
+        await asyncio.to_thread(server.start)
+        client = Follower()
+        following = here.start(client.follow(hub))
+        await until(lambda: client.devices)
+        for site in here.sites.values():
+            await site.happen(4)
+        await here.until_shown(hub)
+        await until(lambda: len(client.history("home")) == 4)
+        await here.restore(old)
+        for site in here.sites.values():
+            await site.happen(3)
+        await here.until_shown(hub)
+        await until(following.done)
+        await until(lambda: here.shown(hub))
+        other = await here.hub("other")
+        here.start(client.follow(other))
+        await until(lambda: client.snapshots == 2)
+        assert await here.shown(other)
+        statuses = {key: one.status for key, one in client.devices.items()}
+        assert statuses == {key: one["status"] for key, one in (await hub.devices()).items()}
+
+
+async def test_streams_that_were_restored_differently(folder: Path, server: NatsServer) -> None:
+    """The stream of last values is ahead of the log: the hub reads the log, and says so."""
+    async with scene(folder, server, *NAMES) as here:
+        hub = await here.hub()
+        await here.until_shown(hub)
+        for task in here.publishing.values():
+            task.cancel()
+        server.kill()
+        shutil.copytree(server.store, old := folder / "old")
+        await asyncio.to_thread(server.start)
+        gone = here.site("barn")
+        await gone.happen(5)
+        await until(lambda: here.shown(hub))
+
+        async def derived() -> bool:
+            numbers = [
+                (await asyncio.to_thread(server.request, f"$JS.API.STREAM.INFO.{stream}"))["state"]["last_seq"]
+                for stream in (sites.LOG, sites.STATE)
+            ]
+            return bool(numbers[0] == numbers[1])
+
+        await until(derived)
+        here.publishing["barn"].cancel()
+        server.kill()
+        (log,) = server.store.rglob(sites.LOG)
+        shutil.rmtree(log)
+        shutil.copytree(next(old.rglob(sites.LOG)), log)
+        await asyncio.to_thread(server.start)
+        other = await here.hub("other")
+        assert "ahead of the log" in "".join((await other.get("/api/status"))["problems"])
+        assert {one["status"] for one in (await other.devices("?site=barn")).values()} == {"online"}
+        here.site("barn")
+        here.sites["barn"].devices, here.sites["barn"].events, here.sites["barn"].number = (
+            gone.devices, gone.events, gone.number
+        )  # fmt: skip
+        await here.until_shown(other)
+
+
+async def test_a_new_history_of_a_site_removes_what_it_no_longer_has(folder: Path, server: NatsServer) -> None:
+    """For clients at once, for those that resume, and for a hub that starts later."""
+    async with scene(folder, server, "barn", "home") as here:
+        hub = await here.hub()
+        await here.until_shown(hub)
+        client, later = Follower(), Follower()
+        here.start(client.follow(hub))
+        following = here.start(later.follow(hub))
+        await until(lambda: client.devices and later.devices)
+        following.cancel()
+        here.publishing["barn"].cancel()
+        fresh = here.site("barn")
+        fresh.devices.pop(PHONE)
+        fresh.lose_history("zzzz")
+        await here.until_shown(hub)
+        await until(lambda: ("barn", PHONE) not in client.devices)
+        assert [each.kind for each in client.events if each.site == "barn" and each.device] == ["forgotten"]
+        await fresh.happen(3)
+        here.start(later.follow(hub))
+        await until(lambda: ("barn", PHONE) not in later.devices)
+        await until(lambda: len(later.history("barn")) == 3)
+        assert later.snapshots == 1
+        other = await here.hub("other")
+        assert await here.shown(other)
+
+
+async def _publish(subject: str, payload: bytes, headers: dict[str, str], client: Client) -> None:
+    await client.request(subject, payload, headers=headers)
+
+
+async def test_a_message_that_cannot_be_read_stops_nothing(folder: Path, server: NatsServer) -> None:
+    async with scene(folder, server, "home") as here:
+        hub, home = await here.hub(), here.sites["home"]
+        await here.until_shown(hub)
+        subject = f"{sites.PREFIX}.barn.device.a483e7000001"
+        for at, payload in enumerate((b"\xff", b"{}", b'{"type":"event"}', b"[" * 5_000)):
+            headers = {sites.CURSOR_HEADER: f"k3f9-{at + 2}", sites.PREVIOUS: f"k3f9-{at + 1}"}
+            await asyncio.to_thread(server.ask, partial(_publish, subject, payload, headers))
+        await home.happen(2)
+        await here.until_shown(hub)
+        barn = (await hub.get("/api/sites?site=barn"))["sites"][0]
+        assert barn["unreadable"] == 4
+        assert "unreadable" in barn["problems"]
+        assert 'netscand_log_messages_total{result="unreadable"} 4.0' in await hub.get("/metrics")
+
+
+async def test_a_token_shows_only_its_sites(folder: Path, server: NatsServer) -> None:
+    """Lists, counts, events, pushes and sites; what is of all sites is refused."""
+    async with scene(folder, server, *NAMES) as here:
+        hub = await here.hub(tokens=f"read {TOKEN} sites=barn\n")
+        await here.until_shown(hub)
+        async with hub.client(TOKEN) as client:
+            assert (await client.get("/api/devices")).status == 200
+        assert {each["site"] for each in (await hub.get("/api/devices", TOKEN))["devices"]} == {"barn"}
+        assert {each["site"] for each in (await hub.get("/api/networks", TOKEN))["networks"]} == {"barn"}
+        assert [each["site"] for each in (await hub.get("/api/sites", TOKEN))["sites"]] == ["barn"]
+        assert (await hub.get("/api/status", TOKEN))["devices"]["online"] == 3
+        assert (await hub.get(f"/api/devices/{PHONE}", TOKEN))["site"] == "barn"
+        await hub.get(f"/api/devices/{PHONE}?site=home", TOKEN, status=404)
+        await hub.get("/api/devices?site=home", TOKEN, status=404)
+        await hub.get("/metrics", TOKEN, status=403)
+        limited, everything, full = Follower(), Follower(), []
+
+        async def whole_lists() -> None:
+            async with hub.client(TOKEN) as session, session.ws_connect("/ws") as socket:
+                async for message in socket:
+                    full.append(json.loads(message.data))  # noqa: PERF401 - it is read meanwhile
+
+        here.start(limited.follow(hub, token=TOKEN))
+        here.start(everything.follow(hub))
+        here.start(whole_lists())
+        await until(lambda: limited.devices and everything.devices and full)
+        for site in here.sites.values():
+            await site.happen(2)
+        await until(lambda: len(everything.history("home")) == 2 and len(everything.history("cabin")) == 2)
+        await until(lambda: len(limited.history("barn")) == 2)
+        await until(lambda: full[-1]["type"] == "scan_update" and full[-1]["online"] == 1)
+        assert {each.site for each in limited.events} == {"barn"}
+        assert set(limited.sites) == {"barn"}
+        assert {each["site"] for part in full for each in part["devices"]} == {"barn"}
+        found = await hub.get("/api/events", TOKEN)
+        assert {each["site"] for each in found["events"]} == {"barn"}
+
+
+async def test_commands_go_to_the_site_where_it_takes_them(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the error says so, and where to do it instead."""
+    monkeypatch.setattr(sites, "ALIVE_INTERVAL", 0.1)
+    async with scene(folder, server) as here:
+        obeying, deaf = here.site("barn", commands=True), here.site("cabin")
+        hub = await here.hub()
+        await here.until_shown(hub)
+
+        async def connected() -> bool:
+            return {each["state"] for each in (await hub.get("/api/sites"))["sites"]} == {"connected"}
+
+        await until(connected)
+        requests: list[bytes] = []
+
+        async def obey(daemon: object, path: str, body: bytes) -> bytes:
+            requests.append(body)
+            return b"{}"
+
+        monkeypatch.setattr("netscanctl.services.uplink.service.post", obey)
+        async with hub.client() as client:
+            for body, status, words in (
+                ({"site": "barn", "targets": ["192.168.1.7"]}, 202, "scan_id"),
+                ({"site": "cabin"}, 503, "cabin takes no commands"),
+                ({"site": "nowhere"}, 400, "no site nowhere"),
+                ({}, 400, "name the site"),
+            ):
+                answer = await client.post("/api/scan", json=body)
+                assert (answer.status, words in await answer.text()) == (status, True), await answer.text()
+            path = f"/api/devices/{PHONE}"
+            answer = await client.patch(f"{path}?site=cabin", json={"label": "x"})
+            assert (answer.status, "set it at site cabin" in await answer.text()) == (403, True)
+            answer = await client.patch(f"{path}?site=barn", json={"label": "x"})
+            assert (answer.status, "publishes no labels" in await answer.text()) == (503, True)
+            assert (await client.delete(f"{path}?site=barn")).status == 403
+        await until(lambda: requests)
+        assert json.loads(requests[0])["targets"] == ["192.168.1.7"]
+        assert obeying.name != deaf.name
+
+
+def _longer(found: list[str], than: int) -> bool:
+    return len(found) > than
+
+
+async def test_the_key_of_a_hub_reads_and_publishes_only_commands(folder: Path, server: NatsServer) -> None:
+    """It publishes into no site's subjects, and removes nothing."""
+    refused: list[str] = []
+
+    async def note(error: Exception) -> None:
+        refused.append(str(error))
+
+    client = await nats.connect(
+        server.url, nkeys_seed_str=server.hub_key, allow_reconnect=False, error_cb=note, inbox_prefix="_HUB.x"
+    )
+    for subject in (
+        f"{sites.PREFIX}.home.device.a483e7000001", f"{sites.PREFIX}.home.site", f"$JS.API.STREAM.PURGE.{sites.LOG}",
+        f"$JS.API.STREAM.DELETE.{sites.LOG}", f"$JS.API.STREAM.UPDATE.{sites.LOG}", sites.owner_subject("home"),
+    ):  # fmt: skip
+        before = len(refused)
+        await client.publish(subject, b"{}")
+        await client.flush()
+        await until(partial(_longer, refused, before), subject)
+    await client.close()
+    assert await asyncio.to_thread(server.entries) == []
