@@ -17,8 +17,8 @@ from netscand import __version__
 from netscand.protocol import PROTOCOL
 
 COMMANDS = (
-    "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "notes", "patience", "forget",
-    "import", "networks", "status", "token", "backup", "doctor", "completion",
+    "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "kind", "known", "notes", "patience",
+    "forget", "import", "networks", "status", "token", "backup", "doctor", "completion",
 )  # fmt: skip
 """In the order of `--help`. `scan-now` is the `command` of `netscanctl/commands/scan_now.py`."""
 INTERRUPTED = 130

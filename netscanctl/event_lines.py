@@ -8,7 +8,7 @@ reason is cut. Among the events of one device, no column identifies it, and the 
 from collections.abc import Iterable
 from datetime import datetime
 
-from netscanctl.render import GAP, NONE, Paint, moment, name_of, span, title, vendor_of
+from netscanctl.render import GAP, NONE, Paint, kind_of, moment, name_of, span, title, vendor_of
 from netscanctl.text import SENTENCE_LIMIT, SGR, clean, fit, pad, width, wrap
 from netscand.protocol import Event
 
@@ -26,7 +26,7 @@ IDENTITY, MOST_IDENTITY = 17, 64
 """Columns of the name, else vendor, else MAC, on a terminal: at least those of a MAC, and at most."""
 NARROW, WIDE, ROOMY = 72, 120, 160
 """Columns from which on a terminal has room for the address, the MAC, and any IPv6 address."""
-ANNOTATIONS = ("label", "known", "notes", "patience")
+ANNOTATIONS = ("label", "known", "notes", "patience", "kind")
 """Fields of a device that users set."""
 MIN_REASON = 8
 """Columns below which a reason is not cut; such a narrow terminal wraps."""
@@ -158,6 +158,8 @@ def detail(event: Event) -> str:
             return f"on two interfaces, also {other}"
         case "renamed" if device:
             return f"was {clean(was.get('hostname') or NONE)}"
+        case "kind_changed" if device:
+            return f"{kind_of(device) or 'no kind'}, was {clean(was.get('kind') or NONE)}"
         case "labelled" if device:
             return ", ".join(
                 f"{key} {_value(was[key])} → {_value(getattr(device, key))}" for key in ANNOTATIONS if key in was

@@ -23,6 +23,7 @@ from netscand.protocol import (
     SameDevice,
     ScanError,
     ScanUpdate,
+    Service,
     is_new,
 )
 
@@ -127,6 +128,11 @@ def vendor_of(device: Device) -> str:
     return clean(device.vendor or ("(randomized MAC)" if device.randomized_mac else NONE))
 
 
+def kind_of(device: Device) -> str:
+    """Return the kind as words: `access point`; or ""."""
+    return clean((device.kind or "").replace("_", " "))
+
+
 # ---- tables
 
 
@@ -178,12 +184,13 @@ def devices_table(
     conflicts: Iterable[Conflict] = (),
     now: datetime | None = None,
 ) -> str:
-    """Return the table of devices; `new` and `conflict` follow the kinds of those that are new `now`, in conflict."""
+    """Return the table of devices; KIND has the kind, then the marks, with those of new and disputed devices."""
     disputed = {mac for conflict in conflicts for mac in conflict.macs}
 
     def kinds(device: Device) -> str:
         marks = ("new", now and is_new(device, now)), ("conflict", device.mac in disputed)
-        return clean(",".join([*device.kinds, *(mark for mark, applies in marks if applies)]) or NONE)
+        words = kind_of(device), *device.kinds, *(mark for mark, applies in marks if applies)
+        return clean(",".join(filter(None, words)) or NONE)
 
     rows = [
         (clean(device.status), NONE if is_never_seen(device) else moment(device.status_since, today),
@@ -254,6 +261,7 @@ def device_facts(
         *(("conflict", _conflict(one, device.mac, today)) for one in _given(device.conflicts) or ()),
         ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
         ("vendor", _vendor(device)),
+        ("kind", f"{kind_of(device)} ({clean(device.kind_reason or NONE)})" if device.kind else NONE),
         ("ip", clean(device.ip or NONE)),
         ("hostname", hostname),
         *([("dhcp client", clean(device.dhcp_vendor_class))] if device.dhcp_vendor_class else []),
@@ -261,7 +269,8 @@ def device_facts(
         ("label", clean(device.label or NONE)),
         ("known", "yes" if device.known else "no (new)" if is_new(device, now) else "no"),
         ("notes", clean(device.notes or NONE, SENTENCE_LIMIT)),
-        ("kinds", clean(", ".join(device.kinds) or NONE)),
+        ("marks", clean(", ".join(device.kinds) or NONE)),
+        *([("services", clean(_services(given), SENTENCE_LIMIT))] if (given := _given(device.services)) else []),
         ("patience", span(device.patience)),
         ("round trip", NONE if device.rtt_ms is None else f"{device.rtt_ms:g} ms"),
         *([("presence", presence)] if presence and not never else []),
@@ -276,6 +285,16 @@ def device_facts(
     ]  # fmt: skip
     foreign = f"\n(foreign): {FOREIGN}\n" if any(one.foreign for one in device.addresses) else ""
     return facts(pairs, columns) + _addresses(rows, columns) + foreign
+
+
+def _services(services: Iterable[Service]) -> str:
+    """Return the services with what their TXT records say: `_ipp._tcp (ty=HP Envy), _http._tcp`."""
+
+    def text(service: Service) -> str:
+        values = ", ".join(f"{key}={value}" for key, value in service.txt.items())
+        return f"{service.type} ({values})" if values else service.type
+
+    return ", ".join(map(text, services))
 
 
 def _addresses(rows: Sequence[Sequence[str]], columns: int | None) -> str:

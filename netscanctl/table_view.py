@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from netscanctl import render
 from netscanctl.event_lines import MARKS, format_events
-from netscanctl.render import ORDERS, devices_table
+from netscanctl.render import ORDERS, devices_table, kind_of
 from netscanctl.state import ClientState
 from netscanctl.text import clean, fit, width
 from netscand import protocol
@@ -349,7 +349,7 @@ class TableView:
 def is_match(device: Device, text: str) -> bool:
     """Return whether a device contains a text; of its MAC, also without separators or with others."""
     texts = [device.label, device.hostname, device.vendor, device.notes, device.mac, device.ip, device.status,
-             *device.kinds, *(address.ip for address in device.addresses)]  # fmt: skip
+             kind_of(device), *device.kinds, *(address.ip for address in device.addresses)]  # fmt: skip
     if any(text.casefold() in one.casefold() for one in texts if one):
         return True
     digits = re.sub(r"[:.-]", "", text.lower())

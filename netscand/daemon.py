@@ -70,12 +70,13 @@ class Daemon:
         self._notify = _notifier()
         self._reloads = asyncio.Event()
         now = time.monotonic()
-        self.inventory = Inventory(_rules(config), SystemRandom())
+        vendor = Vendors().of
+        self.inventory = Inventory(_rules(config), SystemRandom(), vendor)
         budgets = self.inventory.budgets
         self.wire = Wire(lambda batch: self.engine.observe(batch), lambda answer: self.names.answered(answer), budgets)
         self.inventory.set_name_sources(config.names.sources, now)
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
-        self.translator = Encoder(offset=Offset(), vendor=Vendors().of)
+        self.translator = Encoder(offset=Offset(), vendor=vendor)
         self.hub = Hub(self.translator)
         self.hub.holds = True
         self.history = History(

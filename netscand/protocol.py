@@ -35,9 +35,15 @@ Role = Literal["none", "read", "scan", "admin"]
 EventKind = Literal[
     "discovered", "online", "offline", "address_added", "address_removed", "address_moved", "address_conflict",
     "renamed", "labelled", "forgotten", "gateway_changed", "dhcp_server_seen", "network_up", "network_down",
-    "network_silent", "network_recovered", "flood", "same_host", "unknown",
+    "network_silent", "network_recovered", "flood", "same_host", "unknown", "kind_changed",
     "snapshot", "site_snapshot", "site_up", "site_silent", "site_changed",
 ]  # fmt: skip
+Kind = Literal[
+    "router", "access_point", "switch", "computer", "laptop", "server", "nas", "virtual_machine", "container", "phone",
+    "tablet", "watch", "voip_phone", "printer", "tv", "speaker", "console", "camera", "light", "plug", "sensor",
+    "thermostat", "lock", "vacuum", "appliance", "energy", "hub", "other",
+]  # fmt: skip
+"""What a device is; more may be added."""
 Cause = Literal["timer", "client", "interface", "start"]
 Verdict = Literal["ok", "warning", "failed", "unknown"]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -73,6 +79,7 @@ class Device(Struct, kw_only=True):
     randomized_mac: bool
     """Its MAC is locally administered (IEEE 802c), but no QEMU, KVM or Docker one; it may be stable all the same."""
     kinds: list[str]
+    """Marks: what it does on the network, such as `gateway`. What it is: `kind`."""
     status: str
     reason: str
     patience: float
@@ -81,6 +88,12 @@ class Device(Struct, kw_only=True):
     last_seen: Time
     rtt_ms: float | None
     addresses: list[Address]
+    kind: str | UnsetType | None = UNSET
+    """What it is (`Kind`), by the user's word or by evidence; not set: neither says so."""
+    kind_reason: str | UnsetType | None = UNSET
+    """Evidence for `kind`, or `chosen by a user`."""
+    services: "list[Service] | UnsetType" = UNSET
+    """Services that it announced by mDNS; only in the REST response about one device."""
     dhcp_vendor_class: str | UnsetType | None = UNSET
     """Vendor class of its DHCP client (option 60); only in the REST response about one device, as the next three."""
     last_unsolicited: Time | UnsetType | None = UNSET
@@ -119,6 +132,14 @@ def has_name(device: Device, name: str) -> bool:
     hostname = (device.hostname or "").casefold()
     names = {(device.label or "").casefold(), hostname, hostname.partition(".")[0]} - {""}
     return wanted in names or wanted.rstrip(".").removesuffix(".local") in names
+
+
+class Service(Struct, kw_only=True):
+    """Service that a device announced by mDNS, with the values of its TXT record that indicate a kind."""
+
+    type: str
+    """`_ipp._tcp`"""
+    txt: dict[str, str]
 
 
 class Conflict(Struct, kw_only=True):
@@ -392,8 +413,10 @@ class DeviceUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     known: bool | UnsetType = UNSET
     notes: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
     patience: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType | None = UNSET
+    kind: Kind | UnsetType | None = UNSET
+    """Null: by evidence again."""
     take_from: Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)] | UnsetType = UNSET
-    """MAC of a device whose label, known, notes and patience move to this one, before the other fields are set."""
+    """MAC of a device whose annotations move to this one, before the other fields are set."""
 
 
 class Erased(Struct, kw_only=True):

@@ -17,7 +17,7 @@ from netscand.protocol import Device, DeviceUpdate
 @click.argument("text", required=False)
 @click.option(
     "--from", "old", metavar="DEVICE", shell_complete=complete_device,
-    help="Move label, known, notes and patience from this device (the same one, under an earlier MAC).",
+    help="Move label, kind, known, notes and patience from this device (the same one, under an earlier MAC).",
 )  # fmt: skip
 @json_option
 @click.pass_obj

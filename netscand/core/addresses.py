@@ -62,6 +62,7 @@ class Addresses:
         self._holders: dict[str, dict[Ip, Device]] = {}
         self._gateways: dict[Mac, Device] = {}
         """Devices that were marked as gateways."""
+        self.on_gateway: Callable[[Device, bool], None] = lambda *_: None  # called before a device is marked, or not
         self._counts = counts
         self.guards = Guards()
         self._budgets = budgets
@@ -112,6 +113,7 @@ class Addresses:
                 self._mark_gateway(holder, True)
 
     def _mark_gateway(self, device: Device, is_gateway: bool) -> None:
+        self.on_gateway(device, is_gateway)
         device.is_gateway = is_gateway
         if is_gateway:
             self._gateways[device.mac] = device

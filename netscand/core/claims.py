@@ -303,7 +303,6 @@ class ClaimTracker:
             named = self.host_names.observe(device, seen, network.id)
             if seen.router is not None:
                 device.is_router = seen.router
-            device.dhcp_vendor_class = seen.vendor_class or device.dhcp_vendor_class
             device.dhcp_client_id = seen.client_id or device.dhcp_client_id
         served = self._server(seen, network, device, server)
         return tuple(event for event in (named, served) if event is not None)

@@ -11,6 +11,7 @@ from random import Random
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks
 from netscand.core.foreign_addresses import is_known_foreign
+from netscand.core.kinds import DeviceKinds
 from netscand.core.limits import (
     EVICTED,
     MOST_NEVER_SEEN,
@@ -62,8 +63,10 @@ UNSETTLED = 300.0
 class Inventory(DueChecks):
     """Devices and networks."""
 
-    def __init__(self, rules: Rules, rng: Random) -> None:
+    def __init__(self, rules: Rules, rng: Random, vendor: Callable[[Mac], str | None] = lambda _: None) -> None:
         super().__init__(rng)
+        self.kinds = DeviceKinds(self.budgets, vendor)
+        self.addresses.on_gateway = self.kinds.on_gateway
         self._presence_rules = PresenceRules(rules, self.network_table)
         self.claims = ClaimTracker(self.budgets)
         self._limits = AdmissionLimits(self.budgets)
@@ -110,7 +113,24 @@ class Inventory(DueChecks):
             events = (*events, *self.claims.observe(seen, network, device, server))
             if seen.router is not None and device is not None:
                 self.addresses.guards.update_router(device)
+        if events or seen.services or seen.vendor_class or seen.parameters:
+            events = (*events, *self._update_kind(seen, network, events))
         return events
+
+    def _update_kind(self, seen: Observation, network: Network, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Take the evidence of an observation for the kind of its device; return what changed by it and its events."""
+        device = self.devices.get(seen.mac)
+        if device is None or device.is_self:
+            return ()
+        changed = seen.evidence is not Evidence.PROXIED and self.kinds.note(device, seen)
+        mine = {event.kind for event in events if event.device is device}
+        is_new = EventKind.DISCOVERED in mine
+        if not (changed or is_new or EventKind.RENAMED in mine or device.mac in self.kinds.due):
+            return ()
+        event = self.kinds.update(device, seen.at, is_new=is_new)
+        if event is None:
+            return ()
+        return (event._replace(network=network.id, address=seen.ip, evidence=seen.evidence, seen_at=seen.at),)
 
     def _on_shared_lan(self, seen: Observation, network: Network, rtt: float | None) -> tuple[list[Event], Network]:
         """Return the network that an observation belongs to, and the events if it proves two networks one LAN."""
@@ -125,15 +145,27 @@ class Inventory(DueChecks):
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
         """Run the checks that are due, at most `limit`; return the events."""
         events = super().tick(now, limit)
+        if self.kinds.due:
+            events = (*events, *self._update_due_kinds(now))
         for event in events:
             self.claims.disputes.note(event)
         return events
 
+    def _update_due_kinds(self, now: float) -> list[Event]:
+        """Update the kinds of devices whose mark as a gateway changed."""
+        due = [self.devices[mac] for mac in tuple(self.kinds.due) if mac in self.devices]
+        self.kinds.due.clear()
+        return [event for device in due if (event := self.kinds.update(device, now)) is not None]
+
     def rename(self, mac: Mac, name: str, source: str, at: float) -> tuple[Event, ...]:
         """Set a name that was looked up, if its source is trusted enough; return what changed."""
         device = self.devices.get(mac)
-        event = self.claims.host_names.assign(device, name, source, at) if device is not None else None
-        return (event,) if event else ()
+        if device is None:
+            return ()
+        names = device.hostname, device.other_names
+        event = self.claims.host_names.assign(device, name, source, at)
+        kind = self.kinds.update(device, at) if (device.hostname, device.other_names) != names else None
+        return tuple(each for each in (event, kind) if each is not None)
 
     def set_name_sources(
         self, sources: Iterable[str], now: float, then: Callable[[Device], None] = lambda _: None
@@ -300,6 +332,7 @@ class Inventory(DueChecks):
         self._never_seen.discard(device.mac)
         device.label, device.known, device.notes = annotated.label, annotated.known, annotated.notes
         device.presence.chosen = annotated.presence.chosen
+        device.kind = annotated.kind
         return {
             "status": annotated.status, "status_since": annotated.status_since, "reason": annotated.reason,
             "patience": annotated.presence.patience, "first_seen": annotated.first_seen,
@@ -317,6 +350,7 @@ class Inventory(DueChecks):
             self.addresses.drop(device, address)
         device.addresses = addresses  # published with the event
         self._limits.remove(device)
+        self.kinds.forget(mac)
         self.addresses.disputes.forget(device)
         self.addresses.conflicts.end(mac)
         device.next_check, device.is_router = inf, False
@@ -338,6 +372,8 @@ class Inventory(DueChecks):
         strangers = [device for device in known.values() if not is_resident(device, now) and not device.is_self]
         for device in sorted(strangers, key=lambda device: device.first_seen):
             grant_share(self.budgets, device, now)
+        # By the rules of this version, which may know more than those of an earlier one.
+        left_out += tuple(self._batches.add(list(known.values()), lambda device: self.kinds.update(device, now)))
         unknown = (device for device in known.values() if device.status is Status.UNKNOWN and not device.is_self)
         self._restored_networks.update(address.network for device in unknown for address in device.addresses)
         return left_out
@@ -351,7 +387,7 @@ class Inventory(DueChecks):
         device = self.devices.get(mac)
         if device is None:
             device = self._add_never_seen(mac, changes, now)
-        event = annotate(device, changes, now)
+        event = annotate(device, changes, now, self.kinds.of(device) if "kind" in changes else None)
         self._schedule(device)
         return (event,) if event else ()
 

@@ -90,6 +90,7 @@ class EventKind(StrEnum):
     ADDRESS_CONFLICT = "address_conflict"
     RENAMED = "renamed"
     LABELLED = "labelled"
+    KIND_CHANGED = "kind_changed"
     FORGOTTEN = "forgotten"
     SAME_HOST = "same_host"
     GATEWAY_CHANGED = "gateway_changed"
@@ -198,6 +199,26 @@ class Network:
         return any(number & int(each.netmask) == int(each.network_address) for each in prefixes)
 
 
+class Service(NamedTuple):
+    """A service that a device announces by mDNS (DNS-SD, RFC 6763)."""
+
+    type: str
+    """`_ipp._tcp`"""
+    txt: tuple[str, ...]
+    """`key=value`, of the keys that lan/mdns.py keeps."""
+
+
+class Kind(NamedTuple):
+    """What a device is, one of core/kind_rules.py; and why."""
+
+    name: str
+    reason: str
+
+
+CHOSEN_KIND = "chosen by a user"
+"""Reason of a kind that a user chose. It is stored: never change it."""
+
+
 class Observation(NamedTuple):
     """One decoded frame."""
 
@@ -230,6 +251,10 @@ class Observation(NamedTuple):
     """Address of 127.0.0.0/8 that an ARP request asks for (core/shared_lan.py)."""
     client_id: bytes | None = None
     """Identifier of its DHCP client (option 61), if it is not the MAC."""
+    parameters: bytes | None = None
+    """Options that its DHCP client requests (option 55), in its order."""
+    services: tuple[Service, ...] = ()
+    """Services that it announces by mDNS."""
 
 
 NEVER_SEEN = "annotated by a user, and not seen yet"
@@ -294,6 +319,14 @@ class Device:
     """Latest vendor class of its DHCP client: at most 63 bytes."""
     dhcp_client_id: bytes | None = None
     """Latest identifier of its DHCP client, if it is not the MAC: at most 64 bytes."""
+    dhcp_parameters: bytes | None = None
+    """Latest options that its DHCP client requests: at most 64 bytes."""
+    services: tuple[Service, ...] = ()
+    """Services that it announced by mDNS, latest last (core/kinds.py)."""
+    kind: Kind | None = None
+    """What it is, if a user or evidence says so."""
+    unstored: bool = False
+    """Its evidence changed without an event: its row is to be written."""
     last_unsolicited: float | None = None
     """When it last sent a frame that answers no request; None: not since the start."""
     label: str | None = None
@@ -491,11 +524,21 @@ def is_cluster_group(mac: Mac) -> bool:
 
 
 # ---- annotations ---------------------------------------------------------------------------------------------------
-# Fields of a device that users set: label, known, notes, patience.
+# Fields of a device that users set: label, known, notes, patience, kind.
 
 
-def annotate(device: Device, changes: Mapping[str, object], now: float) -> Event | None:
-    """Set annotations by their wire names; return the event, None if nothing changes. `patience` None: learned."""
+def chosen_kind(device: Device) -> str | None:
+    """Return the kind that a user chose."""
+    return device.kind.name if device.kind is not None and device.kind.reason == CHOSEN_KIND else None
+
+
+def annotate(
+    device: Device, changes: Mapping[str, object], now: float, by_evidence: Kind | None = None
+) -> Event | None:
+    """Set annotations by their wire names; return the event, None if nothing changes.
+
+    `patience` None: learned; `kind` None: `by_evidence`.
+    """
     presence = device.presence
     chosen = presence.chosen
     previous: dict[str, object] = {}
@@ -503,13 +546,17 @@ def annotate(device: Device, changes: Mapping[str, object], now: float) -> Event
         if name in changes and getattr(device, name) != changes[name]:
             previous[name] = getattr(device, name)
             setattr(device, name, changes[name])
+    if "kind" in changes and changes["kind"] != chosen_kind(device):
+        kind = device.kind
+        previous["kind"], previous["kind_reason"] = kind.name if kind else None, kind.reason if kind else None
+        device.kind = Kind(str(changes["kind"]), CHOSEN_KIND) if changes["kind"] else by_evidence
     if "patience" in changes and changes["patience"] != chosen:
         previous["patience"] = presence.patience
         patience = changes["patience"]
         presence.chosen = float(patience) if isinstance(patience, int | float) else None
     if not previous:
         return None
-    changed = ", ".join(previous)
+    changed = ", ".join(name for name in previous if name != "kind_reason")
     return Event(EventKind.LABELLED, now, None, device, reason=f"{changed} changed by a user", previous=previous)
 
 
@@ -521,12 +568,15 @@ def would_annotate(changes: Mapping[str, object]) -> bool:
 THIS_HOST = "this host"
 """Reason of a device that is this host."""
 
-NO_ANNOTATIONS: Mapping[str, object] = {"label": None, "known": False, "notes": None, "patience": None}
+NO_ANNOTATIONS: Mapping[str, object] = {"label": None, "known": False, "notes": None, "patience": None, "kind": None}
 
 
 def annotations(device: Device) -> dict[str, object]:
     """Return a user's annotations of a device, by their wire names; those that are not set are left out."""
-    values = {"label": device.label, "known": device.known, "notes": device.notes, "patience": device.presence.chosen}
+    values = {
+        "label": device.label, "known": device.known, "notes": device.notes, "patience": device.presence.chosen,
+        "kind": chosen_kind(device),
+    }  # fmt: skip
     return {name: value for name, value in values.items() if value}
 
 
@@ -542,4 +592,6 @@ def move_annotations(old: Device, new: Device, now: float) -> list[Event]:
 
 def is_annotated(device: Device) -> bool:
     """Return whether a user annotated the device; such devices are never evicted."""
-    return bool(device.label or device.known or device.notes) or device.presence.chosen is not None
+    if device.label or device.known or device.notes or device.presence.chosen is not None:
+        return True
+    return device.kind is not None and device.kind.reason == CHOSEN_KIND

@@ -242,6 +242,7 @@ FIRST_CHANGES = Budget(
 FIRST_ABSENCES = Budget("first_absences", "device", "`offline` events while one of those is used up", 6, 6 / DAY)
 ABSENCES = Budget("absences", "device", "`offline` events; a refused one is tried again", 64, 12 / HOUR)
 RENAMES = Budget("renames", "device", "names", 4, 6 / HOUR)
+KIND_CHANGES = Budget("kind_changes", "device", "changes of a device's kind", 4, 6 / HOUR)
 ADDRESSES = Budget("addresses", "device", "further addresses", 8, 1 / MINUTE)
 CONFLICTS = Budget("conflicts", "address", "claims to an address that another device holds", 4, 6 / HOUR)
 MOVES = Budget("moves", "address", "moves of an address whose holder does not answer there", 32, 12 / HOUR)

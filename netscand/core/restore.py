@@ -11,7 +11,18 @@ from typing import NamedTuple
 
 from netscand.core.addresses import Addresses
 from netscand.core.limits import NO_ROOM, AdmissionLimits
-from netscand.core.model import THIS_HOST, Address, Device, Event, EventKind, Mac, Status, StoredTime
+from netscand.core.model import (
+    THIS_HOST,
+    Address,
+    Device,
+    Event,
+    EventKind,
+    Kind,
+    Mac,
+    Service,
+    Status,
+    StoredTime,
+)
 from netscand.core.presence import Presence, Rules
 from netscand.core.stale_addresses import restore_main
 
@@ -110,6 +121,11 @@ class Remembered:
     learned: bytes | None = None
     """What its presence learned (core/presence.py), and when that was stored."""
     learned_at: float = 0.0
+    kind: Kind | None = None
+    vendor_class: str | None = None
+    parameters: bytes | None = None
+    services: tuple[Service, ...] = ()
+    """The evidence for its kind (core/kinds.py)."""
 
 
 class Memory(NamedTuple):
@@ -184,7 +200,8 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
         device = Device(
             was.mac, restored(was.first_seen), restored(was.last_seen), presence, was.status,
             restored(was.status_since), was.reason, confirmed=was.confirmed, hostname=was.hostname,
-            hostname_source=was.hostname_source, label=was.label, known=was.known, notes=was.notes,
+            hostname_source=was.hostname_source, label=was.label, known=was.known, notes=was.notes, kind=was.kind,
+            dhcp_vendor_class=was.vendor_class, dhcp_parameters=was.parameters, services=was.services,
         )  # fmt: skip
         if was.status is Status.ONLINE:
             device.status, device.reason = Status.UNKNOWN, NOT_RUNNING

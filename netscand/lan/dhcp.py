@@ -1,4 +1,4 @@
-"""DHCPv4 decoder: joining clients with their addresses, names and vendor classes; and servers.
+"""DHCPv4 decoder: joining clients with their addresses, names, vendor classes and wanted options; and servers.
 
 Sources: RFC 2131 (messages), RFC 2132 (options), RFC 3396 (long options), RFC 4702 (option 81).
 """
@@ -13,8 +13,8 @@ from netscand.lan.text import clean_bytes, clean_labels, clean_text
 DISCOVER, REQUEST, ACK, RELEASE = 1, 3, 5, 7
 """Option 53."""
 
-HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, VENDOR_CLASS, CLIENT_ID, FQDN = 12, 52, 53, 54, 60, 61, 81
-READ = frozenset([HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, VENDOR_CLASS, CLIENT_ID, FQDN])
+HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, PARAMETERS, VENDOR_CLASS, CLIENT_ID, FQDN = 12, 52, 53, 54, 55, 60, 61, 81
+READ = frozenset([HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, PARAMETERS, VENDOR_CLASS, CLIENT_ID, FQDN])
 PAD, END = 0, 255
 FILE, SNAME = slice(108, 236), slice(44, 108)
 """Fields that hold more options if the first, or the second, bit of OVERLOAD is set."""
@@ -28,8 +28,8 @@ _FIXED = struct.Struct("!BBBx8x4s4s4x4s6s10x192x4s")
 DUID_FOLLOWS, DUID_AT = b"\xff", 5
 """Type of a client identifier with a DUID, and where that begins (RFC 4361, 6.1)."""
 
-MOST_OF_ID = 64
-"""Maximum bytes of a client identifier that is kept."""
+MOST_OF_ID = MOST_PARAMETERS = 64
+"""Maximum bytes of a client identifier, and maximum requested options, that are kept."""
 
 _COOKIE = bytes([99, 130, 83, 99])
 _ETHERNET = (1, 6)
@@ -71,7 +71,7 @@ def _of_client(
         sender.at, sender.interface, client, ciaddr if is_host(ciaddr) and not leaving else None, evidence, joining,
         leaving, name, "dhcp" if name else None, served_by if joining and kind[0] == REQUEST else None,
         vendor_class=clean_text(options.get(VENDOR_CLASS, b"")), via=None if client == sender.mac else sender.mac,
-        client_id=_client_id(options, client),
+        client_id=_client_id(options, client), parameters=options.get(PARAMETERS, b"")[:MOST_PARAMETERS] or None,
     )  # fmt: skip
     return (seen,)
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from netscand.core.model import Ip
 
-A, NS, CNAME, PTR, AAAA, NB, NBSTAT = 1, 2, 5, 12, 28, 32, 33
-"""Types of records (RFC 1035, 3596, 1002)."""
+A, NS, CNAME, PTR, TXT, AAAA, NB, NBSTAT, SRV = 1, 2, 5, 12, 16, 28, 32, 33, 33
+"""Types of records (RFC 1035, 3596, 1002, 2782); NBNS has another meaning for 33."""
 
 RESPONSE = 0x8000
 OPCODE = 0x7800

@@ -1,4 +1,4 @@
-"""mDNS: the decoder of devices and their names, and the query for names (RFC 6762).
+"""mDNS: the decoder of devices with their names and services, and the query for names (RFC 6762, 6763).
 
 lan/name_lookup.py sends the query, and reads its answers.
 """
@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Sequence
 from itertools import islice
 
-from netscand.core.model import Evidence, Ip, Observation, is_link_local
+from netscand.core.model import Evidence, Ip, Observation, Service, is_link_local
 from netscand.lan import dns
 from netscand.lan.senders import Sender, is_host
-from netscand.lan.text import clean_labels
+from netscand.lan.text import clean_labels, clean_text
 
 PORT = 5353
 GROUPS = {4: Ip(b"\xe0\0\0\xfb"), 16: Ip(b"\xff\x02" + bytes(13) + b"\xfb")}
@@ -19,6 +19,21 @@ GROUPS = {4: Ip(b"\xe0\0\0\xfb"), 16: Ip(b"\xff\x02" + bytes(13) + b"\xfb")}
 LOCAL = b"local"
 FEW = 8
 """Maximum records about the sender's own address whose names are read."""
+
+MOST_SERVICES, MOST_TEXTS = 12, 12
+"""Maximum SRV records, and maximum TXT records, read of one message."""
+
+MOST_VALUES = 6
+"""Maximum entries that are kept of a TXT record."""
+
+KEPT = frozenset([
+    b"am", b"app", b"ca", b"ci", b"devicetype", b"dt", b"manufacturer", b"md", b"model", b"product", b"rp", b"rpmd",
+    b"ty", b"type", b"vendor",
+])  # fmt: skip
+"""Keys of TXT records that are kept, in lower case: they indicate a kind. No key of a secret or a person."""
+
+DEVICE_INFO = b"_device-info"
+"""Service of macOS and Samba that has a TXT record only."""
 
 QUERIES_PER_FRAME = {4: 8, 16: 3}
 """Bytes of an address → queries in one frame (about 300 bytes). Avahi allows 512 for the queries and its answer."""
@@ -39,13 +54,15 @@ def decode(raw: bytes, sender: Sender, *, from_port: int) -> tuple[Observation, 
     if len(sender.ip) == 16 and not is_link_local(sender.ip):
         return ()
     name, goodbye = None, False
+    found: tuple[Service, ...] = ()
     if message.flags & dns.RESPONSE:
         if from_port != PORT:  # RFC 6762, section 6
             return ()
         name, goodbye = own_name(message, sender.ip)
+        found = own_services(message, sender.ip)
     seen = Observation(
         sender.at, sender.interface, sender.mac, sender.ip, Evidence.MDNS, goodbye=goodbye, name=name,
-        name_source="mdns" if name else None,
+        name_source="mdns" if name else None, services=found,
     )  # fmt: skip
     return (seen,)
 
@@ -64,6 +81,65 @@ def own_name(message: dns.Message, ip: bytes) -> tuple[str | None, bool]:
             name = clean_labels(labels[:-1])
             return (None, True) if not record.ttl else (name, False)
     return None, False
+
+
+def own_services(message: dns.Message, ip: bytes) -> tuple[Service, ...]:
+    """Return the services that run on the host with an address, by the SRV records that name it.
+
+    A reflector or a sleep proxy sends the records of other hosts: those name another one, and are ignored. A record
+    without SRV counts only of DEVICE_INFO, and only in a message about no other host.
+    """
+    records = (*message.answers, *message.additionals)
+    wanted = [record for record in records if record.kind in (dns.SRV, dns.TXT) and record.ttl]
+    if not wanted:
+        return ()
+    addresses = [record for record in records if record.kind in (dns.A, dns.AAAA)]
+    own = {_name(message.raw, record.name_at) for record in addresses[:FEW] if record.content == ip} - {None}
+    if not own:
+        return ()
+    alone = len(addresses) <= FEW and all(_name(message.raw, record.name_at) in own for record in addresses)
+    types: dict[tuple[bytes, ...], str] = {}
+    for record in islice((each for each in wanted if each.kind == dns.SRV), MOST_SERVICES):
+        name = _name(message.raw, record.name_at)
+        if name and (kind := _type(name)) and _name(message.raw, record.content_at + 6) in own:
+            types[name] = kind
+        else:
+            alone = False
+    texts: dict[tuple[bytes, ...], tuple[str, ...]] = {}
+    for record in islice((each for each in wanted if each.kind == dns.TXT), MOST_TEXTS):
+        name = _name(message.raw, record.name_at)
+        if name in types or (name and alone and len(name) > 3 and name[-3] == DEVICE_INFO):
+            texts[name] = _entries(record.content)
+            types.setdefault(name, _type(name))
+    return tuple(dict.fromkeys(Service(kind, texts.get(name, ())) for name, kind in types.items() if kind))
+
+
+def _name(raw: bytes, position: int) -> tuple[bytes, ...] | None:
+    found = dns.labels(raw, position)
+    return tuple(label.lower() for label in found) if found else None
+
+
+def _type(name: tuple[bytes, ...]) -> str:
+    """Return the type of a service by the name of its instance (RFC 6763, 4.1); "": it is none."""
+    if len(name) < 4 or name[-1] != LOCAL or name[-2] not in (b"_tcp", b"_udp"):
+        return ""
+    label = name[-3]
+    if label[:1] != b"_" or len(label) > 17 or not label.replace(b"-", b"").replace(b"_", b"").isalnum():
+        return ""  # RFC 6335, 5.1: 15 letters; HomeWizard and others have `_` in them, or one more
+    return f"{label.decode('ascii', 'replace')}.{name[-2].decode()}"
+
+
+def _entries(content: bytes) -> tuple[str, ...]:
+    """Return the entries of a TXT record that are kept, sanitised (RFC 6763, 6)."""
+    found: list[str] = []
+    position = 0
+    while position < len(content) and len(found) < MOST_VALUES:
+        after = position + 1 + content[position]
+        key, _, value = content[position + 1 : after].partition(b"=")
+        if key.lower() in KEPT and (text := clean_text(value)):
+            found.append(f"{key.decode().lower()}={text}")
+        position = after
+    return tuple(found)
 
 
 def query(ips: Sequence[Ip]) -> bytes:

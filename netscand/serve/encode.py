@@ -25,8 +25,10 @@ from netscand.core.model import (
     Event,
     Evidence,
     Ip,
+    Kind,
     Mac,
     Network,
+    Service,
     Status,
     StoredTime,
     is_annotated,
@@ -157,6 +159,8 @@ class Encoder:
             vendor=self._vendor(mac),
             randomized_mac=bool(mac[0] & 2) and not mac.startswith(MACHINES),  # the locally administered bit
             kinds=kinds(device),
+            kind=device.kind.name if device.kind else msgspec.UNSET,
+            kind_reason=device.kind.reason if device.kind else msgspec.UNSET,
             status=device.status,
             reason=device.reason,
             patience=device.presence.patience,
@@ -176,6 +180,7 @@ class Encoder:
         """Return the same with the fields that only the answer about a single device has."""
         shown = self.device(device)
         shown.dhcp_vendor_class = device.dhcp_vendor_class
+        shown.services = [_service(service) for service in device.services]
         shown.last_unsolicited = self._maybe(device.last_unsolicited)
         shown.vendor_hint = others.vendor
         shown.probably_same_as, shown.conflicts = None, []  # the caller has the conflicts
@@ -251,8 +256,13 @@ class Encoder:
         return shown
 
 
+def _service(service: Service) -> protocol.Service:
+    entries = (entry.partition("=") for entry in service.txt)
+    return protocol.Service(type=service.type, txt={key: value for key, _, value in entries})
+
+
 def kinds(device: Device) -> list[str]:
-    """Return what a device is, besides a device."""
+    """Return the marks of a device: what it does on the network."""
     found = []
     if device.is_self:
         found.append("self")
@@ -316,6 +326,7 @@ def remembered(body: bytes) -> Remembered | None:
         Mac(bytes.fromhex(device.mac.replace(":", ""))), _unix(device.first_seen), _unix(device.last_seen),
         Status(device.status), _unix(device.status_since), device.reason, hostname=device.hostname,
         hostname_source=device.hostname_source, label=device.label, known=device.known, notes=device.notes,
+        kind=Kind(device.kind, device.kind_reason or "") if device.kind else None,
         addresses=tuple(
             Address(_ip(address.ip), address.network, address.interface, Evidence(address.evidence),
                     _unix(address.first_seen), _unix(address.last_seen))

@@ -155,10 +155,11 @@ class Searched:
 
     @property
     def words(self) -> str:
-        """MAC, names, label, notes, vendor and addresses as one text, separated by BETWEEN."""
+        """MAC, names, label, notes, vendor, kind and addresses as one text, separated by BETWEEN."""
         if self._words is None:
             device = self.device
-            texts = (device.mac, device.hostname, device.label, device.notes, device.vendor)
+            kind = device.kind.replace("_", " ") if device.kind else None
+            texts = (device.mac, device.hostname, device.label, device.notes, device.vendor, kind)
             ips = [address.ip for address in device.addresses]
             self._words = BETWEEN.join([*(word.casefold() for word in texts if word), *ips])
         return self._words
@@ -177,7 +178,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Filter; all fields must match. `text` is searched in MAC, addresses, names, label, notes and vendor.
+    """Filter; all fields must match. `text` is searched in MAC, addresses, names, label, notes, vendor and kind.
 
     `network` is an id, or a prefix on any interface; `ip` and `name` must match completely.
     """

@@ -87,7 +87,7 @@ IPV4 = Annotated[str, Meta(extra_json_schema={"format": "ipv4"})]
 IPV6 = Annotated[str, Meta(extra_json_schema={"format": "ipv6"})]
 
 NETWORK = Query("network", NETWORK_ID, "id of a network, or its prefix on any interface")
-SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, MAC (in any spelling) or an address")
+SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, kind, MAC (in any spelling) or an address")
 KNOWN = Query("known", BOOLEAN, "devices that are marked as known, or that are not")
 SINCE = Query("since", (CURSOR, protocol.Time), "events after this cursor or time")
 UNTIL = Query("until", (CURSOR, protocol.Time), "events up to this cursor or time")

@@ -161,11 +161,11 @@ class DeviceRows:
         self._put(Devices(seen=seen, alive=self._alive()))
 
     def _needs_row(self, device: Device, *, learned: bool) -> bool:
-        """Return whether no event leads to a row of a device: what presence learned; this host, once."""
+        """Return whether no event leads to a row of a device: its evidence, what presence learned; this host, once."""
         if device.is_self and device.mac not in self._own:
             self._own.add(device.mac)
             return True
-        return learned and _has_learned(device)
+        return device.unstored or (learned and _has_learned(device))
 
     def stay(self, mac: int) -> float:
         """Return the seconds from the first to the last time that a device was seen.
@@ -190,7 +190,10 @@ class DeviceRows:
     def _rows(self, macs: Iterable[Mac]) -> list[Row]:
         devices, sequence, clock = self._devices, self._sequence(), self._clock
         now = clock.milliseconds(monotonic())
-        return [device_row(devices[mac], sequence, now, clock) for mac in macs if mac in devices]
+        written = [devices[mac] for mac in macs if mac in devices]
+        for device in written:
+            device.unstored = False
+        return [device_row(device, sequence, now, clock) for device in written]
 
     def _seen(self, macs: Iterable[Mac]) -> list[Row]:
         devices, clock = self._devices, self._clock

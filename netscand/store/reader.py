@@ -430,6 +430,7 @@ def _joined(device: Remembered, row: Remembered | None) -> Remembered:
         device.first_seen, device.last_seen = row.first_seen, max(device.last_seen, row.last_seen)
         device.confirmed = device.confirmed or row.confirmed
         device.learned, device.learned_at = row.learned, row.learned_at
+        device.vendor_class, device.parameters, device.services = row.vendor_class, row.parameters, row.services
     return device
 
 

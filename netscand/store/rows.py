@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Kind, Mac, Service, Status
 from netscand.core.restore import Remembered
 
 Row = tuple[object, ...]
@@ -19,7 +19,7 @@ does not show: whether the device has answered us, and the patience that a user 
 
 DEVICE_COLUMNS = (
     "mac", "sequence", "first_seen", "status", "status_since", "reason", "known", "hostname", "hostname_source",
-    "label", "notes", "patience", "learned", "learned_at", "addresses",
+    "label", "notes", "patience", "learned", "learned_at", "addresses", "kind", "kind_reason", "evidence",
 )  # fmt: skip
 
 # The numbers are in people's databases: never change one, only add.
@@ -29,6 +29,7 @@ KINDS = {
     EventKind.LABELLED: 9, EventKind.FORGOTTEN: 10, EventKind.GATEWAY_CHANGED: 11, EventKind.DHCP_SERVER_SEEN: 12,
     EventKind.NETWORK_UP: 13, EventKind.NETWORK_DOWN: 14, EventKind.NETWORK_SILENT: 15,
     EventKind.NETWORK_RECOVERED: 16, EventKind.FLOOD: 17, EventKind.SAME_HOST: 18, EventKind.UNKNOWN: 19,
+    EventKind.KIND_CHANGED: 20,
 }  # fmt: skip
 RARE_KINDS = (
     EventKind.ADDRESS_CONFLICT, EventKind.LABELLED, EventKind.GATEWAY_CHANGED, EventKind.DHCP_SERVER_SEEN,
@@ -171,7 +172,16 @@ def device_row(device: Device, sequence: int, learned_at: int, clock: WallClock)
         milliseconds(device.status_since), device.reason, int(device.known), device.hostname, device.hostname_source,
         device.label, device.notes, device.presence.chosen, device.presence.learned(), learned_at,
         msgspec.json.encode([_address_values(address, clock) for address in _main_first(device)]).decode(),
+        *(device.kind or (None, None)), _evidence(device),
     )  # fmt: skip
+
+
+def _evidence(device: Device) -> str | None:
+    """Return the evidence for the kind of a device as JSON; None: there is none but its name and MAC."""
+    if not (device.services or device.dhcp_vendor_class or device.dhcp_parameters):
+        return None
+    parameters = device.dhcp_parameters.hex() if device.dhcp_parameters else None
+    return msgspec.json.encode([device.dhcp_vendor_class, parameters, device.services]).decode()
 
 
 def seen_row(device: Device, clock: WallClock) -> Row:
@@ -195,12 +205,15 @@ def remembered(row: Row, last_seen: int | None, confirmed: int | None) -> Rememb
 def _device(row: Row, last_seen: int | None, confirmed: int | None) -> Remembered:
     (
         mac, sequence, first_seen, status, status_since, reason, known, hostname, source, label, notes, patience,
-        learned, learned_at, addresses,
+        learned, learned_at, addresses, kind, kind_reason, evidence,
     ) = cast("tuple[Any, ...]", row)  # fmt: skip
+    vendor_class, parameters, services = msgspec.json.decode(evidence) if evidence else (None, None, ())
     return Remembered(
         mac_of(mac), seconds(first_seen), seconds(last_seen or first_seen), STATUS_OF[status], seconds(status_since),
         reason, sequence, _addresses(msgspec.json.decode(addresses)), bool(confirmed), hostname, source, label,
-        bool(known), notes, patience, learned, seconds(learned_at),
+        bool(known), notes, patience, learned, seconds(learned_at), Kind(kind, kind_reason) if kind else None,
+        vendor_class, bytes.fromhex(parameters) if parameters else None,
+        tuple(Service(name, tuple(txt)) for name, txt in services),
     )  # fmt: skip
 
 

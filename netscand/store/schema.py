@@ -1,7 +1,7 @@
 """The schema of the database: its tables, its versions, and the migrations between them.
 
 Versions 1 and 2 are from before the first release; their events are in columns that this version does not read.
-Version 3
+Version 4: as 3, which had no `kind`, `kind_reason` and `evidence` of a device
     event   an event a row, by sequence number (store/rows.py)
     device  a device a row, as of some event; `seen`: when it was last seen, apart, because that changes all the time
     shift   the event from which on the wall clock was set to another time (store/retention.py)
@@ -15,7 +15,7 @@ from functools import cache
 
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, KINDS, RARE_KINDS
 
-VERSION = 3
+VERSION = 4
 
 RARE = f"kind IN ({', '.join(str(KINDS[kind]) for kind in RARE_KINDS)})"
 """The condition of the index by kind; SQLite uses that index for a query that contains the same condition."""
@@ -53,7 +53,13 @@ def _to_3(database: sqlite3.Connection) -> None:
         database.execute(statement)
 
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _to_3}
+def _to_4(database: sqlite3.Connection) -> None:
+    """Add the kind of a device, and the evidence for it."""
+    for column in ("kind", "kind_reason", "evidence"):
+        database.execute(f"ALTER TABLE device ADD COLUMN {column}")
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _to_3, 3: _to_4}
 """From this version to the next, statement by statement: `executescript` would commit in between. A database older
 than the oldest of them is set aside."""
 

@@ -46,25 +46,33 @@ DUID = bytes.fromhex("00020000ab11a1b2c3d4e5f60718")
 @pytest.mark.parametrize(
     ("name", "expected"),
     {
-        "DHCLIENT_DISCOVER": [says(CLIENT, None, DHCP, "janes-laptop", joining=True)],
+        "DHCLIENT_DISCOVER": [says(CLIENT, None, DHCP, "janes-laptop", joining=True, parameters=bytes((1, 3)))],
         "DHCLIENT_REQUEST": [
-            says(CLIENT, None, DHCP, "janes-laptop", joining=True, dhcp_server=ip("10.77.0.1")),
+            says(
+                CLIENT, None, DHCP, "janes-laptop", joining=True, dhcp_server=ip("10.77.0.1"), parameters=bytes((1, 3))
+            ),
         ],
         "DNSMASQ_OFFER": [says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1"))],
         "DNSMASQ_ACK": [
             says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1")),
             says(CLIENT, "10.77.0.102", Evidence.PROXIED, joining=True, via=SERVER),
         ],
-        "NETWORKD_DISCOVER": [says(NETWORKD, None, DHCP, "server", joining=True, client_id=DUID)],
+        "NETWORKD_DISCOVER": [says(
+            NETWORKD, None, DHCP, "server", joining=True, client_id=DUID, parameters=bytes.fromhex("01030c0f1a212a79")
+        )],
         "NETWORKD_RELEASE": [says(NETWORKD, None, DHCP, goodbye=True, client_id=DUID)],
         "ANDROID_DISCOVER": [
             says(
-                Mac(bytes.fromhex("02a1b2c3d4e5")), None, DHCP, "Pixel-7", joining=True, vendor_class="android-dhcp-14"
+                Mac(bytes.fromhex("02a1b2c3d4e5")), None, DHCP, "Pixel-7", joining=True, vendor_class="android-dhcp-14",
+                parameters=bytes.fromhex("0103060f1a1c333a3b2b726c"),
             ),
         ],
-        "IOS_REQUEST": [says(PHONE, None, DHCP, "Janes-iPhone", joining=True)],
+        "IOS_REQUEST": [
+            says(PHONE, None, DHCP, "Janes-iPhone", joining=True, parameters=bytes.fromhex("017903060f6c7277fc")),
+        ],
         "WINDOWS_REBINDING": [
-            says(Mac(bytes.fromhex("3cd92b000009")), "10.77.0.64", DHCP, "DESKTOP-4K2", vendor_class="MSFT 5.0"),
+            says(Mac(bytes.fromhex("3cd92b000009")), "10.77.0.64", DHCP, "DESKTOP-4K2", vendor_class="MSFT 5.0",
+                 parameters=bytes.fromhex("0103060f1f212b2c2e2f7779f9fc")),
         ],
         "AVAHI_PROBE": [says(AVAHI, "10.77.0.60", MDNS)],
         "AVAHI_ANNOUNCES": [says(AVAHI, "10.77.0.60", MDNS, "printer")],

@@ -55,6 +55,21 @@ def test_a_changed_label_is_reported_with_the_one_before(ctl: Ctl, daemon: FakeD
     assert ctl.run("label", SEVEN, "").stderr == f"netscanctl: New ({SEVEN}): label removed\n"
 
 
+def test_the_kind_is_printed_and_set(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """The kind to stdout, for scripts; the evidence to stderr."""
+    none = ctl.run("kind", "host7")
+    assert (none.stdout, none.stderr) == ("", "netscanctl: no kind: there is no evidence for one\n")
+    daemon.devices[0].kind, daemon.devices[0].kind_reason = "access_point", 'host name "\x1b[2Jap"'
+    done = ctl.run("kind", "host7")
+    assert (done.stdout, done.stderr) == ("access_point\n", 'netscanctl: reason: host name "[2Jap"\n')
+    assert ctl.run("kind", "host7", "--json").returncode == 2
+    assert "aquarium" in ctl.run("kind", "host7", "aquarium").stderr
+    assert daemon.received == []
+    assert ctl.run("kind", "host7", "tv").stderr == f"netscanctl: host7 ({SEVEN}): kind set to tv\n"
+    ctl.run("kind", "host7", "auto")
+    assert daemon.received == [DeviceUpdate(kind="tv"), DeviceUpdate(kind=None)]
+
+
 def test_notes_are_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
     """Line by line, and nothing that a terminal obeys."""
     assert ctl.run("notes", "host7").stderr == "netscanctl: no notes\n"

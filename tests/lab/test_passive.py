@@ -117,7 +117,7 @@ def dnsmasq(host: Host, *options: str) -> None:
     wait_for("dnsmasq", lambda: ":53 " in host.run(udp).stdout)
 
 
-def dhclient(host: Host, name: str) -> None:
+def dhclient(host: Host, name: str, vendor_class: str = "lab 1.0") -> None:
     """Take a lease, once, and put it on the interface.
 
     By a copy of the program: AppArmor's profile for /sbin/dhclient (Ubuntu, and Debian where AppArmor is on) allows no
@@ -129,7 +129,7 @@ def dhclient(host: Host, name: str) -> None:
     program = shutil.copy(installed, folder / f"{host.port}.dhclient")
     conf = folder / f"{host.port}.conf"
     conf.write_text(
-        f'send host-name "{name}";\nsend vendor-class-identifier "lab 1.0";\nrequest subnet-mask, routers;\n'
+        f'send host-name "{name}";\nsend vendor-class-identifier "{vendor_class}";\nrequest subnet-mask, routers;\n'
     )
     script = folder / f"{host.port}.sh"
     script.write_text('#!/bin/sh\n[ "$reason" != BOUND ] || ip addr add "$new_ip_address/24" dev "$interface"\n')
@@ -150,14 +150,15 @@ exec avahi-daemon --no-drop-root --no-chroot -f "$0"
 """
 
 
-def avahi(host: Host, name: str) -> subprocess.Popen[Any]:
+def avahi(host: Host, name: str, *, workstation: bool = False) -> subprocess.Popen[Any]:
     """Answer and announce by mDNS at a host, until the lab ends."""
     assert shutil.which("avahi-daemon"), (
         "no avahi-daemon on the PATH: ./dev setup --test unpacks it, ./dev test finds it"
     )
     conf = host._lab.folder / f"{host.port}.avahi"
     conf.write_text(
-        f"[server]\nhost-name={name}\nenable-dbus=no\nallow-interfaces=eth0\n[publish]\npublish-workstation=no\n[rlimits]\n"
+        f"[server]\nhost-name={name}\nenable-dbus=no\nallow-interfaces=eth0\n[publish]\n"
+        f"publish-workstation={'yes' if workstation else 'no'}\n[rlimits]\n"
     )
     argv = ["unshare", "--mount", "sh", "-euc", AVAHI, str(conf)]
     return host.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -183,7 +184,31 @@ def test_a_lease_gives_address_name_and_dhcp_server(lab: Lab) -> None:
         assert until(stream, "event", kind="dhcp_server_seen")["address"] == "10.77.0.66"
         assert daemon.get(f"/api/devices/{other.mac}")["dhcp_vendor_class"] == "lab 1.0"
     told = {event["kind"] for event in daemon.get("/api/events")["events"]}
-    assert told <= {"network_up", "discovered", "renamed", "address_added", "dhcp_server_seen"}
+    assert told <= {"network_up", "discovered", "renamed", "address_added", "dhcp_server_seen", "kind_changed"}
+
+
+def test_kinds_by_dhcp_and_by_avahi_stay_over_a_restart(lab: Lab) -> None:
+    """Each kind is published once, with its evidence; the evidence is in the history."""
+    daemon = lab.daemon(NO_SCANS)
+    dnsmasq(lab.host("10.77.0.1"), "--dhcp-range=10.77.0.100,10.77.0.110,1h")
+    phone, tablet = lab.host(None, "5c:aa:fd:00:00:51"), lab.host("10.77.0.61", "5c:aa:fd:00:00:61")
+    with daemon.websocket() as stream:
+        dhclient(phone, "office-1", "yealink")
+        found = of(stream, phone.mac, "discovered")["device"]
+        assert (found["kind"], found["kind_reason"]) == ("voip_phone", 'DHCP vendor class "yealink"')
+        avahi(tablet, "Janes-iPad", workstation=True)
+        changed = of(stream, tablet.mac, "kind_changed")
+        assert (changed["device"]["kind"], changed["reason"]) == ("tablet", 'host name "Janes-iPad"')
+
+    def announced() -> list[dict[str, Any]]:
+        services: list[dict[str, Any]] = daemon.get(f"/api/devices/{tablet.mac}")["services"]
+        return services
+
+    expected = [{"type": "_workstation._tcp", "txt": {}}]
+    wait_for("its service", lambda: announced() == expected)
+    daemon.restart()
+    assert announced() == expected
+    assert [daemon.get(f"/api/devices/{host.mac}")["kind"] for host in (phone, tablet)] == ["voip_phone", "tablet"]
 
 
 def test_avahi_is_heard_and_its_goodbye_is_no_verdict(lab: Lab) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from netscand import protocol
-from netscand.core.model import Address, Event, EventKind, Evidence, Ip, Mac, Status
+from netscand.core.model import Address, Event, EventKind, Evidence, Ip, Kind, Mac, Service, Status
 from netscand.serve.encode import (
     STEADY,
     Encoder,
@@ -90,13 +90,16 @@ def test_addresses_and_macs_become_text() -> None:
 
 def test_a_device_has_every_field_of_the_contract(translator: Encoder, scanner: FakeScanner) -> None:
     device = scanner.devices[mac(1)]
-    device.rtt = 0.0004
+    device.rtt, device.kind = 0.0004, Kind("printer", "mDNS service _ipp._tcp")
+    device.services = (Service("_ipp._tcp", ("ty=HP Envy", "rp=ipp/print")),)
     told = msgspec.json.decode(protocol.encode(translator.wholly(device)))
     assert set(told) == set(protocol.Device.__struct_fields__) - {"warnings"}, "these are in the answer to a change"
     assert told["mac"] == "a4:83:00:00:00:01"
     assert told["ip"] == told["addresses"][0]["ip"] == "10.0.0.11"
     assert told["addresses"][0]["evidence"] == "arp_reply"
     assert (told["status"], told["rtt_ms"], told["vendor"]) == ("online", 0.4, "Apple, Inc.")
+    assert (told["kind"], told["kind_reason"]) == ("printer", "mDNS service _ipp._tcp")
+    assert told["services"] == [{"type": "_ipp._tcp", "txt": {"ty": "HP Envy", "rp": "ipp/print"}}]
     assert not told["randomized_mac"]
 
 

@@ -62,6 +62,22 @@ def test_devices_are_listed_by_mac_with_a_cursor(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+def test_a_kind_of_the_list_is_accepted_only(tmp_path: Path) -> None:
+    """Programs choose an icon by the kind: a user cannot invent one; `null` removes the user's."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            path = f"/api/devices/{mac(1).hex(':')}"
+            status, _, refused = await lan.ask("PATCH", path, body=b'{"kind": "aquarium"}', headers=JSON)
+            assert (status, "aquarium" in refused["error"]["message"]) == (400, True)
+            status, _, device = await lan.ask("PATCH", path, body=b'{"kind": "tv"}', headers=JSON)
+            assert (status, device["kind"], device["kind_reason"]) == (200, "tv", "chosen by a user")
+            status, _, device = await lan.ask("PATCH", path, body=b'{"kind": null}', headers=JSON)
+            assert (status, "kind" in device) == (200, False)
+
+    asyncio.run(play())
+
+
 def test_only_a_single_device_shows_its_dhcp_client(tmp_path: Path) -> None:
     """A list of 65,533 devices omits it."""
 

@@ -16,7 +16,7 @@ from netscand.store import schema
 from netscand.store.database import APPLICATION, connect, insert, is_older, open_database
 from netscand.store.paths import HistoryRefused
 from netscand.store.rows import DEVICE_COLUMNS, device_row
-from netscand.store.schema import VERSION
+from netscand.store.schema import VERSION, what_is_missing
 from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
 
 
@@ -150,7 +150,8 @@ def of_version_2(path: Path) -> Path:
     one.label = "TV"
     with closing(sqlite3.connect(path)) as database:
         database.executescript(VERSION_2)
-        insert(database, "device", DEVICE_COLUMNS, [device_row(one, 40, 0, FakeClock())])
+        columns = DEVICE_COLUMNS[:-3]  # before `kind`
+        insert(database, "device", columns, [device_row(one, 40, 0, FakeClock())[: len(columns)]])
         database.commit()
     return path
 
@@ -177,6 +178,26 @@ def test_version_2_keeps_its_devices_and_its_numbering(tmp_path: Path) -> None:
     assert not is_older(path)
     with closing(sqlite3.connect(tmp_path / f"h.db.before-{VERSION}")) as copy:
         assert copy.execute("SELECT sequence FROM event").fetchall() == [(40,)]
+
+
+def test_version_3_gets_the_columns_of_kinds(tmp_path: Path) -> None:
+    """FAULTS F20: its devices and events are kept as they are."""
+    path = written(tmp_path / "h.db")
+    with closing(sqlite3.connect(path)) as database:
+        before = database.execute("SELECT * FROM event").fetchall()
+        for column in ("kind", "kind_reason", "evidence"):
+            database.execute(f"ALTER TABLE device DROP COLUMN {column}")
+        database.execute("PRAGMA user_version = 3")
+        database.commit()
+
+    async def play() -> None:
+        async with diary(path) as book:
+            assert not book.history.problems()
+
+    asyncio.run(play())
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT * FROM event").fetchall() == before
+        assert what_is_missing(database) == ""
 
 
 def test_version_1_is_set_aside(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Kind, Mac, Service, Status
 from netscand.store import rows
 from netscand.store.database import insert, open_database
-from netscand.store.rows import EVENT_COLUMNS, event_row, mac_number, mac_of, pack, unpack
+from netscand.store.rows import EVENT_COLUMNS, device_row, event_row, mac_number, mac_of, pack, remembered, unpack
 from tests.store.diary import LAN, FakeClock, device, discovered, turned
 
 CLOCK = FakeClock()
@@ -132,3 +132,14 @@ def test_any_sqlite_reads_a_row(tmp_path: Path) -> None:
     (at, number) = plain.execute("SELECT datetime(at / 1000, 'unixepoch'), kind FROM event").fetchone()
     plain.close()
     assert (at, number) == ("2023-11-14 22:15:00", 1)
+
+
+def test_a_row_keeps_the_kind_and_its_evidence() -> None:
+    """So a restart knows what was received; a device without evidence has none in its row."""
+    one = device(1)
+    assert device_row(one, 1, 0, FakeClock())[-3:] == (None, None, None)
+    one.kind, one.services = Kind("printer", "mDNS service _ipp._tcp"), (Service("_ipp._tcp", ("ty=HP",)),)
+    one.dhcp_vendor_class, one.dhcp_parameters = "udhcp 1.22", bytes((1, 3, 6))
+    found = remembered(device_row(one, 1, 0, FakeClock()), None, None)
+    assert (found.kind, found.services) == (one.kind, one.services)
+    assert (found.vendor_class, found.parameters) == ("udhcp 1.22", bytes((1, 3, 6)))

@@ -114,6 +114,18 @@ def test_a_device_is_labelled_known_noted(admin: Page, guarded: Daemon) -> None:
     admin.until("/label .+ → Jane's laptop/.test(document.querySelector('#device ol').textContent)")
 
 
+def test_a_kind_is_shown_with_its_evidence_and_chosen(admin: Page, guarded: Daemon) -> None:
+    """By evidence in the list; the user's word replaces it, until it is withdrawn."""
+    admin.until(f"/speaker/.test({selectors.row('10.77.0.22')})")
+    chosen = "document.querySelector('#d-kind')"
+    for value, shown in (("tablet", "tablet \\(chosen by a user\\)"), ("", "unknown")):
+        admin.js(f"{chosen}.value = '{value}'; {chosen}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+        edit(admin)
+        admin.until(f"/Kind{shown}/.test(document.querySelector('#device dl').textContent)")
+        admin.until(f"/tablet/.test({selectors.row('10.77.0.21')}) === {str(bool(value)).lower()}")
+        assert guarded.get(f"/api/devices/{MAC}").get("kind") == (value or None)
+
+
 def test_a_label_of_markup_is_letters(admin: Page, guarded: Daemon) -> None:
     """What one user writes is shown to another as text (T7)."""
     evil = "<img src=x onerror=\"window.hacked='it ran'\">"

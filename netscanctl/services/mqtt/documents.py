@@ -70,6 +70,7 @@ class Documents:
             "host_name": _name(device.hostname),
             "label": _name(device.label),
             "vendor": _name(device.vendor),
+            "kind": _name(device.kind or None),
             "reason": clean(device.reason, SENTENCE_LIMIT),
             "status_since": device.status_since,
         }

@@ -22,6 +22,7 @@ TITLES = {
     "same_host": "{name} is the same host as {other}",
     "renamed": "{name} has a new host name",
     "labelled": "{name} was edited",
+    "kind_changed": "{name} is of another kind",
     "forgotten": "{name} was forgotten",
     "gateway_changed": "Another device uses the gateway's address {address}",
     "dhcp_server_seen": "New DHCP server: {name}",

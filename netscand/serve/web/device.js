@@ -5,12 +5,17 @@ import { EventList } from "./events.js";
 import { hours, legend, partsOf, query, week } from "./presence.js";
 import { device as path } from "./rest.js";
 import {
-  age, count, displayName, evidenceOf, inFull, isNew, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
+  DEVICE_KINDS, age, count, deviceKindOf, displayName, evidenceOf, inFull, isNew, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
 } from "./words.js";
 
 const COUNTED_AGAIN = 600_000; // ms until the presence by hour is requested again
-const FIELDS = ["label", "known", "notes", "patience"];
+const FIELDS = ["label", "known", "notes", "kind", "patience"];
 const NEEDED = "To edit devices, this page needs a token with the role admin.";
+
+const CHOSEN = "chosen by a user"; // kind_reason of a kind that a user chose
+
+/** Return the kind that a user chose, or "". */
+const chosenKind = (device) => (device?.kind_reason === CHOSEN && device.kind) || "";
 
 export class DevicePane {
   /**
@@ -56,6 +61,8 @@ export class DevicePane {
     this.label = el("input", { id: "d-label", name: "label", maxLength: 128, autocomplete: "off" });
     this.known = el("input", { name: "known", type: "checkbox" });
     this.notes = el("textarea", { id: "d-notes", name: "notes", rows: 3, maxLength: 4096 });
+    this.kind = el("select", { id: "d-kind", name: "kind" }, el("option", { value: "" }, "By evidence"),
+      ...[...DEVICE_KINDS].map(([value, text]) => el("option", { value }, text)));
     this.patience = el("input", { id: "d-patience", name: "patience", type: "number", min: 1, max: 86400 });
     this.patience.step = "any";
     this.needed = el("p");
@@ -70,6 +77,7 @@ export class DevicePane {
       el("label", { for: "d-label" }, "Label"), this.label,
       el("label", { class: "check" }, this.known, "I know this device"),
       el("label", { for: "d-notes" }, "Notes"), this.notes,
+      el("label", { for: "d-kind" }, "Kind"), this.kind,
       el("label", { for: "d-patience" }, "Patience, in seconds"),
       el("div", { class: "beside" }, this.patience,
         button("Learn automatically", { class: "learn", onclick: () => this.#send({ patience: null }) })),
@@ -85,7 +93,7 @@ export class DevicePane {
   /** Keep an edit until it is saved or discarded. */
   #touch(name) {
     const device = this.lan.devices.get(this.mac);
-    const stored = { label: device?.label || "", notes: device?.notes || "", known: device?.known, patience: "" };
+    const stored = { label: device?.label || "", notes: device?.notes || "", known: device?.known, kind: chosenKind(device), patience: "" };
     this.#value(name) === stored[name] ? this.touched.delete(name) : this.touched.add(name);
     this.#keep();
   }
@@ -181,16 +189,18 @@ export class DevicePane {
     const here = device.kinds.includes("self") && device.status === "online"; // sends nothing to itself
     const seen = (text) => never ? ["never"] : [age(since(text)), inFull(text)];
     say(this.title, displayName(device));
-    say(this.sub, [...kindsOf(device), device.known ? "known" : isNew(device, this.now()) ? "new" : ""].filter(Boolean).join(" · "));
+    say(this.sub, [deviceKindOf(device), ...kindsOf(device), device.known ? "known" : isNew(device, this.now()) ? "new" : ""].filter(Boolean).join(" · "));
     mark(this.dot, "class", `dot ${device.status}`);
     say(this.presence, `${device.status} for ${span(Math.max(0, Math.floor(since(device.status_since))))}`);
     say(this.reason, device.reason);
     facts(this.facts, [
       ["IP", device.ip || "none"],
       ["MAC", device.mac + (device.randomized_mac ? " (randomized)" : "")],
+      ["Kind", device.kind ? `${deviceKindOf(device)} (${device.kind_reason})` : "unknown"],
       ["Vendor", single?.vendor_hint ? `probably ${single.vendor_hint}` : vendorOf(device) || "unknown"],
       ...(device.hostname ? [["Host name", device.hostname + (source && ` (${source})`)]] : []),
       ...(same ? [["Probably", `the same as ${same.label || same.mac} (${same.reason})`]] : []),
+      ...(single?.services?.length ? [["Services", single.services.map((each) => each.type).join(", ")]] : []),
       ["Last seen", ...(here ? ["now"] : seen(device.last_seen))],
       ...(unsolicited ? [["Last own frame", age(since(unsolicited)), inFull(unsolicited)]] : []),
       ["First seen", ...seen(device.first_seen)],
@@ -242,6 +252,7 @@ export class DevicePane {
       if (!this.touched.has(name) && this[name].value !== text) this[name].value = text;
     }
     if (!this.touched.has("known")) this.known.checked = device.known;
+    if (!this.touched.has("kind")) this.kind.value = chosenKind(device);
     this.label.placeholder = device.hostname || "none";
     this.patience.placeholder = `${Math.round(device.patience)} now`;
   }
@@ -264,6 +275,7 @@ export class DevicePane {
     const changes = {};
     for (const name of ["label", "notes"]) if (this.touched.has(name)) changes[name] = this[name].value.trim() || null;
     if (this.touched.has("known")) changes.known = this.known.checked;
+    if (this.touched.has("kind")) changes.kind = this.kind.value || null;
     if (this.touched.has("patience")) changes.patience = Number(this.patience.value);
     if (Object.keys(changes).length) this.#send(changes);
     else say(this.result, "No changes to save.");

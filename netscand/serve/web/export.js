@@ -4,7 +4,7 @@ const COLUMNS = {
   status: "status", ip: "ip", mac: "mac", name: (device) => device.label || device.hostname, hostname: "hostname",
   label: "label", vendor: "vendor", kinds: (device) => device.kinds.join(" "),
   known: (device) => (device.known ? "yes" : "no"), status_since: "status_since", first_seen: "first_seen",
-  last_seen: "last_seen", reason: "reason", notes: "notes",
+  last_seen: "last_seen", reason: "reason", notes: "notes", kind: "kind",
 };
 
 /** Characters that start a formula in a spreadsheet, also after separators other than the comma: names are hostile. */

@@ -1,6 +1,6 @@
 // Filter and order of the devices. Pure.
 
-import { nameOf, vendorOf } from "./words.js";
+import { deviceKindOf, nameOf, vendorOf } from "./words.js";
 
 const RANK = { online: 0, unknown: 1, offline: 2 };
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
@@ -57,7 +57,7 @@ export const isNotKnown = (device) => !device.known && !device.kinds.includes("s
 
 /** Return the text that a search looks in. */
 function haystack(device) {
-  const parts = [device.mac, device.hostname, device.label, device.notes, vendorOf(device), device.kinds.join(" ")];
+  const parts = [device.mac, device.hostname, device.label, device.notes, vendorOf(device), device.kinds.join(" "), deviceKindOf(device)];
   for (const address of device.addresses) parts.push(address.ip);
   return parts.filter(Boolean).join("\n").toLowerCase();
 }

@@ -3,7 +3,7 @@
 
 import { el, mark, say } from "./element.js";
 import { networkOf } from "./order.js";
-import { age, inFull, isNew, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
+import { age, deviceKindOf, inFull, isNew, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
 
 /** Sort key → title of a column. */
 export const COLUMNS = {
@@ -73,14 +73,15 @@ class Row {
   }
 
   #tag(device, fresh) {
-    const kinds = kindsOf(device), source = sourceOf(device);
-    const text = [device.known, fresh, source, ...kinds].join("\n");
+    const kinds = kindsOf(device), source = sourceOf(device), kind = deviceKindOf(device);
+    const text = [device.known, fresh, source, kind, device.kind_reason, ...kinds].join("\n");
     if (text === this.tagged) return;
     this.tagged = text;
     const known = { class: "known", title: "known", role: "img", "aria-label": "known" };
     const recent = { class: "tag new", title: "first seen within a day, and not marked as known" };
     this.sign.replaceChildren(...(device.known ? [el("span", known, "✓")] : fresh ? [el("span", recent, "new")] : []));
-    const tags = kinds.map((kind) => el("span", { class: "tag" }, kind));
+    const tags = kinds.map((mark) => el("span", { class: "tag" }, mark));
+    if (kind) tags.unshift(el("span", { class: "tag kind", title: device.kind_reason }, kind));
     if (source) tags.push(el("span", { class: "tag source", title: "where the name comes from" }, source));
     this.tags.replaceChildren(...tags);
   }

@@ -76,7 +76,17 @@ const KINDS = {
   never_seen: "never seen",
 };
 
-/** Return the kinds of the device. */
+/** Kinds that a user can choose, as words by their wire names. */
+export const DEVICE_KINDS = new Map([
+  "router", "access_point", "switch", "computer", "laptop", "server", "nas", "virtual_machine", "container", "phone",
+  "tablet", "watch", "voip_phone", "printer", "tv", "speaker", "console", "camera", "light", "plug", "sensor",
+  "thermostat", "lock", "vacuum", "appliance", "energy", "hub", "other",
+].map((kind) => [kind, { nas: "NAS", tv: "TV", voip_phone: "VoIP phone" }[kind] || kind.replace("_", " ")]));
+
+/** Return what the device is, by a user or by evidence; or "". */
+export const deviceKindOf = (device) => DEVICE_KINDS.get(device.kind) || (device.kind || "").replaceAll("_", " ");
+
+/** Return the marks of the device. */
 export const kindsOf = (device) => device.kinds.map((kind) => KINDS[kind] || kind);
 
 const EVIDENCE = {
@@ -106,7 +116,7 @@ export function titleOf(event) {
 export const KIND_GROUPS = [
   ["Online and offline", ["discovered", "online", "offline", "unknown", "forgotten"]],
   ["Addresses", ["address_added", "address_removed", "address_moved", "same_host"]],
-  ["Names and annotations", ["renamed", "labelled"]],
+  ["Names, kinds and annotations", ["renamed", "kind_changed", "labelled"]],
   ["Warnings", ["address_conflict", "gateway_changed", "dhcp_server_seen", "network_down", "network_silent", "flood"]],
   ["Networks", ["network_up", "network_down", "network_silent", "network_recovered"]],
 ];
@@ -136,9 +146,11 @@ export function detailOf(event) {
     case "discovered": return [device.mac, vendorOf(device), event.reason].filter(Boolean).join(" · ");
     case "renamed": return [was.hostname && `was ${was.hostname}`, device.hostname && `now ${device.hostname}`, event.reason]
       .filter(Boolean).join(", ");
+    case "kind_changed": return [deviceKindOf(device) || "no kind", was.kind && `was ${deviceKindOf(was)}`, event.reason]
+      .filter(Boolean).join(", ");
     case "gateway_changed": return event.other ? `was ${event.other}` : event.reason;
     case "labelled":
-      return Object.entries(was).map(([key, old]) => `${key} ${plain(old)} → ${plain(device[key])}`).join(", ")
+      return Object.entries(was).filter(([key]) => key !== "kind_reason").map(([key, old]) => `${key} ${plain(old)} → ${plain(device[key])}`).join(", ")
         || event.reason;
     default: return event.reason || "";
   }
