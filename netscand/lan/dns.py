@@ -113,13 +113,13 @@ def _after_name(raw: bytes, position: int) -> int | None:
     return None
 
 
-def labels(raw: bytes, position: int) -> tuple[bytes, ...] | None:
-    """Return the labels of the name at `position`, with pointers resolved; None if it is malformed."""
+def labels(raw: bytes, position: int, most: int = MOST_LABELS) -> tuple[bytes, ...] | None:
+    """Return the labels of the name at `position`, pointers resolved; None if it is malformed or has more labels."""
     found: list[bytes] = []
     pointers = 0
     earliest = position
     left = LONGEST
-    while position < len(raw) and len(found) <= MOST_LABELS:
+    while position < len(raw) and len(found) <= most:
         length = raw[position]
         if not length:
             return tuple(found)

@@ -20,11 +20,14 @@ LOCAL = b"local"
 FEW = 8
 """Maximum records about the sender's own address whose names are read."""
 
-MOST_SERVICES, MOST_TEXTS = 12, 12
+MOST_SERVICES = 12
 """Maximum SRV records, and maximum TXT records, read of one message."""
 
-MOST_VALUES = 6
-"""Maximum entries that are kept of a TXT record."""
+MOST_OF_NAME = 6
+"""Maximum labels of the name of a service or its host: they have four and two."""
+
+MOST_ENTRIES, MOST_VALUES, LONGEST_VALUE = 32, 12, 64
+"""Maximum entries read of one TXT record; maximum values kept of one message, and the bytes read of each."""
 
 KEPT = frozenset([
     b"am", b"app", b"ca", b"ci", b"devicetype", b"dt", b"manufacturer", b"md", b"model", b"product", b"rp", b"rpmd",
@@ -106,16 +109,18 @@ def own_services(message: dns.Message, ip: bytes) -> tuple[Service, ...]:
         else:
             alone = False
     texts: dict[tuple[bytes, ...], tuple[str, ...]] = {}
-    for record in islice((each for each in wanted if each.kind == dns.TXT), MOST_TEXTS):
+    room = MOST_VALUES
+    for record in islice((each for each in wanted if each.kind == dns.TXT), MOST_SERVICES):
         name = _name(message.raw, record.name_at)
         if name in types or (name and alone and len(name) > 3 and name[-3] == DEVICE_INFO):
-            texts[name] = _entries(record.content)
+            texts[name] = _entries(record.content, room)
+            room -= len(texts[name])
             types.setdefault(name, _type(name))
     return tuple(dict.fromkeys(Service(kind, texts.get(name, ())) for name, kind in types.items() if kind))
 
 
 def _name(raw: bytes, position: int) -> tuple[bytes, ...] | None:
-    found = dns.labels(raw, position)
+    found = dns.labels(raw, position, MOST_OF_NAME)
     return tuple(label.lower() for label in found) if found else None
 
 
@@ -129,14 +134,15 @@ def _type(name: tuple[bytes, ...]) -> str:
     return f"{label.decode('ascii', 'replace')}.{name[-2].decode()}"
 
 
-def _entries(content: bytes) -> tuple[str, ...]:
-    """Return the entries of a TXT record that are kept, sanitised (RFC 6763, 6)."""
+def _entries(content: bytes, most: int) -> tuple[str, ...]:
+    """Return the entries of a TXT record that are kept, at most so many, sanitised (RFC 6763, 6)."""
     found: list[str] = []
-    position = 0
-    while position < len(content) and len(found) < MOST_VALUES:
+    position = count = 0
+    while position < len(content) and len(found) < most and count < MOST_ENTRIES:
+        count += 1
         after = position + 1 + content[position]
         key, _, value = content[position + 1 : after].partition(b"=")
-        if key.lower() in KEPT and (text := clean_text(value)):
+        if key.lower() in KEPT and (text := clean_text(value[:LONGEST_VALUE])):
             found.append(f"{key.decode().lower()}={text}")
         position = after
     return tuple(found)

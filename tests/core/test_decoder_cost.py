@@ -102,6 +102,8 @@ def encoded(*labels: bytes) -> bytes:
 
 
 QUERIED = encoded(*reverse(Ip(OWN)))
+SERVED = b"\1a\5_http\4_tcp\5local\0"
+SERVICE = record(SERVED, dns.SRV, bytes(6) + b"\1a\5local\0")
 FRAMES: dict[str, bytes] = {
     "mDNS, tiny records": udp(filled(TINY, TINY, 0x8400, 1), 5353),
     "mDNS, questions": udp(message(292, 0, 0, 0, flags=0) + QUESTION * 292, 5353),
@@ -110,6 +112,13 @@ FRAMES: dict[str, bytes] = {
             record(name(b"a", b"com"), dns.A, OWN), record(struct.pack("!H", MARK | 12), dns.A, OWN), 0x8400, 1
         ), 5353,
     ),
+    **{
+        f"mDNS, services, values {what}": udp(
+            message(0, 25, 0, 0) + record(b"\1a\5local\0", dns.A, OWN) + SERVICE * 12 + record(SERVED, dns.TXT,
+            b"".join(bytes([3 + len(part)]) + b"md=" + part for part in [value * 12] * 6)) * 12, 5353,
+        )
+        for what, value in {"invisible": b"\xe2\x80\x8b", "combining": b"\xcc\x96\xcc\x81"}.items()
+    },
     "mDNS, one long name": udp(filled(record(b"\1a" * 700 + b"\0", 16), TINY, 0x8400, 1), 5353),
     **{
         f"mDNS, own name last, {what}": udp(
