@@ -2,10 +2,11 @@
 
 import { el, facts, mark, say } from "./element.js";
 import { EventList } from "./events.js";
+import { DEVICE_KINDS, deviceKindOf } from "./kinds.js";
 import { hours, legend, partsOf, query, week } from "./presence.js";
 import { device as path } from "./rest.js";
 import {
-  DEVICE_KINDS, age, count, deviceKindOf, displayName, evidenceOf, inFull, isNew, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
+  age, count, displayName, evidenceOf, inFull, isNew, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
 } from "./words.js";
 
 const COUNTED_AGAIN = 600_000; // ms until the presence by hour is requested again

@@ -1,6 +1,7 @@
 // Filter and order of the devices. Pure.
 
-import { deviceKindOf, nameOf, vendorOf } from "./words.js";
+import { deviceKindOf } from "./kinds.js";
+import { nameOf, vendorOf } from "./words.js";
 
 const RANK = { online: 0, unknown: 1, offline: 2 };
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });

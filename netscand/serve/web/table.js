@@ -2,8 +2,9 @@
 // their text differs, so that nothing flickers.
 
 import { el, mark, say } from "./element.js";
+import { deviceKindOf, iconOf } from "./kinds.js";
 import { networkOf } from "./order.js";
-import { age, deviceKindOf, inFull, isNew, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
+import { age, inFull, isNew, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
 
 /** Sort key → title of a column. */
 export const COLUMNS = {
@@ -81,7 +82,7 @@ class Row {
     const recent = { class: "tag new", title: "first seen within a day, and not marked as known" };
     this.sign.replaceChildren(...(device.known ? [el("span", known, "✓")] : fresh ? [el("span", recent, "new")] : []));
     const tags = kinds.map((mark) => el("span", { class: "tag" }, mark));
-    if (kind) tags.unshift(el("span", { class: "tag kind", title: device.kind_reason }, kind));
+    if (kind) tags.unshift(el("span", { class: "tag kind", title: device.kind_reason }, iconOf(device.kind), kind));
     if (source) tags.push(el("span", { class: "tag source", title: "where the name comes from" }, source));
     this.tags.replaceChildren(...tags);
   }

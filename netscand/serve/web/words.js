@@ -1,5 +1,7 @@
 // Values as text for people. Pure: plain text in, plain text out.
 
+import { deviceKindOf } from "./kinds.js";
+
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
 const EXACT = 120; // seconds below which a duration is shown in seconds; up to five times as many, in minutes and seconds
 
@@ -75,16 +77,6 @@ const KINDS = {
   self: "this host", gateway: "gateway", router_redundancy: "virtual router", proxy_arp: "answers for others",
   never_seen: "never seen",
 };
-
-/** Kinds that a user can choose, as words by their wire names. */
-export const DEVICE_KINDS = new Map([
-  "router", "access_point", "switch", "computer", "laptop", "server", "nas", "virtual_machine", "container", "phone",
-  "tablet", "watch", "voip_phone", "printer", "tv", "speaker", "console", "camera", "light", "plug", "sensor",
-  "thermostat", "lock", "vacuum", "appliance", "energy", "hub", "other",
-].map((kind) => [kind, { nas: "NAS", tv: "TV", voip_phone: "VoIP phone" }[kind] || kind.replace("_", " ")]));
-
-/** Return what the device is, by a user or by evidence; or "". */
-export const deviceKindOf = (device) => DEVICE_KINDS.get(device.kind) || (device.kind || "").replaceAll("_", " ");
 
 /** Return the marks of the device. */
 export const kindsOf = (device) => device.kinds.map((kind) => KINDS[kind] || kind);
