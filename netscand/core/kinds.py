@@ -80,19 +80,21 @@ def _by_services(services: Collection[Service]) -> Iterator[Found]:
     for service in services:
         text = f"mDNS service {service.type}"
         values = dict(entry.lower().partition("=")[::2] for entry in service.txt)
-        kind = rules.SERVICES.get(service.type)
+        kind = rules.find(rules.SERVICES, service.type)
         queue = values.get("rp", "").startswith(rules.QUEUE)
         if kind is not None and not (kind == "printer" and (queue or not types.isdisjoint(rules.NOT_PRINTERS))):
             yield SERVICE, kind, text
-        for part, key, start, kind in rules.TXT:
+        for rule, kind in rules.rows(rules.TXT) if values else ():
+            part, _, entry = rule.partition(" ")
+            key, _, start = entry.partition("=")
             value = values.get(key, "")
-            if value.startswith(start) and (not part or part == service.type) and not _is_router(kind, values):
+            if value.startswith(start) and part in ("*", service.type) and not _is_router(kind, values):
                 yield MODEL, kind, f"{text} with {key}={value}"
                 break
         else:
             if service.type == "_googlecast._tcp" and _is_audio(values.get("ca", "")):
                 yield MODEL, "speaker", f"{text} without video"
-        if service.type == "_matterc._udp" and (kind := rules.MATTER.get(values.get("dt", ""))):
+        if service.type == "_matterc._udp" and (kind := rules.find(rules.MATTER, values.get("dt", ""))):
             yield MODEL, kind, f"{text} with DT={values['dt']}"
     yield from _by_homekit(services, types)
 
@@ -113,8 +115,8 @@ def _by_homekit(services: Iterable[Service], types: Set[str]) -> Iterator[Found]
         if service.type == "_hap._tcp" and service.txt:
             values = dict(entry.lower().partition("=")[::2] for entry in service.txt)
             software = values.get("md", "").startswith(rules.HOMEKIT_SOFTWARE)
-            kinds[None if software else rules.HOMEKIT.get(values.get("ci", ""))] = values.get("ci", "")
-    if len(kinds) == 1 and types.isdisjoint(("_ssh._tcp", "_home-assistant._tcp", *rules.NOT_PRINTERS)):
+            kinds[None if software else rules.find(rules.HOMEKIT, values.get("ci", ""))] = values.get("ci", "")
+    if len(kinds) == 1 and types.isdisjoint(("_ssh._tcp", *rules.NOT_PRINTERS)):
         kind, category = kinds.popitem()
         if kind is not None:
             yield MODEL, kind, f"mDNS service _hap._tcp with ci={category}"
@@ -126,10 +128,8 @@ def _by_client(clues: Clues) -> Iterator[Found]:
     if len(named) == 1:
         kind, name = named.popitem()
         yield CLIENT, kind, f'host name "{name}"'
-    wanted = (clues.vendor_class or "").lower()
-    kinds = [(len(start), kind) for start, kind in rules.DHCP if wanted.startswith(start)]
-    if kinds:
-        yield CLIENT, max(kinds)[1], f'DHCP vendor class "{clues.vendor_class}"'
+    if clues.vendor_class and (kind := rules.find_start(rules.DHCP, clues.vendor_class.lower())):
+        yield CLIENT, kind, f'DHCP vendor class "{clues.vendor_class}"'
     begin, end = rules.MACOS
     if clues.parameters and clues.parameters.startswith(begin) and clues.parameters.endswith(end):
         yield CLIENT, "computer", "it requests the DHCP options that macOS requests"
@@ -138,8 +138,9 @@ def _by_client(clues: Clues) -> Iterator[Found]:
 @lru_cache(maxsize=1024)
 def _kind_of_name(name: str) -> str | None:
     label = name.partition(".")[0].replace(" ", "-").lower()
-    for part, pattern, kind in rules.HOST_NAMES:
-        if part in label and re.fullmatch(pattern, label):
+    for rule, kind in rules.rows(rules.HOST_NAMES):
+        part, _, pattern = rule.partition(" ")
+        if (part == "*" or part in label) and re.fullmatch(pattern, label):
             return kind
     return None
 
@@ -151,8 +152,8 @@ def _by_mac(prefix: bytes, vendor: str | None) -> Kind | None:
 
 @lru_cache(maxsize=1024)
 def _by_vendor(vendor: str | None) -> tuple[str, str] | None:
-    name = (vendor or "").lower()
-    return next(((kind, f'vendor "{vendor}"') for start, kind in rules.VENDORS if name.startswith(start)), None)
+    kind = rules.find_start(rules.VENDORS, vendor.lower()) if vendor else None
+    return (kind, f'vendor "{vendor}"') if kind else None
 
 
 # ---- tracker -------------------------------------------------------------------------------------------------------
