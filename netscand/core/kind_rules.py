@@ -4,10 +4,11 @@ A rule is here only if nearly every device with that evidence is of that kind. W
 `udhcp`, `dhcpcd`, `_http._tcp`, `_ssh._tcp`, `_smb._tcp`, `_esphomelib._tcp`, a vendor of many products) has no rule:
 then netscand says nothing. To add one: add real devices to tests/core/data/kinds.toml, too.
 
-Each table is text, a kind and its evidence on each line, and is searched as it is: parsed, all of them take 150 kB.
+Each table is text, a kind and its evidence on each line, and is parsed when it is needed: all of them take 150 kB.
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 # ---- the kinds -----------------------------------------------------------------------------------------------------
 
@@ -30,14 +31,27 @@ def rows(table: str) -> Iterator[tuple[str, str]]:
             yield each, kind
 
 
-def find(table: str, evidence: str) -> str | None:
-    """Return the kind of the row with exactly this evidence."""
-    return next((kind for each, kind in rows(table) if each == evidence), None)
+@cache
+def by_evidence(table: str) -> dict[str, str]:
+    """Return a table as a dictionary: evidence → kind."""
+    return dict(rows(table))
+
+
+@cache
+def by_key() -> dict[str, list[tuple[str, str, str]]]:
+    """Return TXT by its keys: (type of the service, beginning of the value, kind)."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for evidence, kind in rows(TXT):
+        of, _, entry = evidence.partition(" ")
+        key, _, start = entry.partition("=")
+        found.setdefault(key, []).append((of, start, kind))
+    return found
 
 
 def find_start(table: str, text: str) -> str | None:
     """Return the kind of the longest evidence that a text begins with."""
-    return max(((len(each), kind) for each, kind in rows(table) if text.startswith(each)), default=(0, None))[1]
+    found = [each for each in by_evidence(table) if text.startswith(each)]
+    return by_evidence(table)[max(found, key=len)] if found else None
 
 
 # ---- mDNS service types --------------------------------------------------------------------------------------------

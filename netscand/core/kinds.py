@@ -14,6 +14,9 @@ from netscand.core.limits import may_change
 from netscand.core.model import Device, Event, EventKind, Kind, Mac, Observation, Service, chosen_kind
 from netscand.core.ratelimit import KIND_CHANGES, Budgets
 
+LONGEST_PREFIX = 5
+"""Bytes of a MAC that its vendor depends on."""
+
 MOST_SERVICES = 12
 """Maximum services that are kept of a device; the oldest is dropped."""
 
@@ -80,23 +83,28 @@ def _by_services(services: Collection[Service]) -> Iterator[Found]:
     for service in services:
         text = f"mDNS service {service.type}"
         values = dict(entry.lower().partition("=")[::2] for entry in service.txt)
-        kind = rules.find(rules.SERVICES, service.type)
+        kind = rules.by_evidence(rules.SERVICES).get(service.type)
         queue = values.get("rp", "").startswith(rules.QUEUE)
         if kind is not None and not (kind == "printer" and (queue or not types.isdisjoint(rules.NOT_PRINTERS))):
             yield SERVICE, kind, text
-        for rule, kind in rules.rows(rules.TXT) if values else ():
-            part, _, entry = rule.partition(" ")
-            key, _, start = entry.partition("=")
-            value = values.get(key, "")
-            if value.startswith(start) and part in ("*", service.type) and not _is_router(kind, values):
-                yield MODEL, kind, f"{text} with {key}={value}"
-                break
+        for kind, entry in _by_txt(service.type, values):
+            yield MODEL, kind, f"{text} with {entry}"
+            break
         else:
             if service.type == "_googlecast._tcp" and _is_audio(values.get("ca", "")):
                 yield MODEL, "speaker", f"{text} without video"
-        if service.type == "_matterc._udp" and (kind := rules.find(rules.MATTER, values.get("dt", ""))):
+        if service.type == "_matterc._udp" and (kind := rules.by_evidence(rules.MATTER).get(values.get("dt", ""))):
             yield MODEL, kind, f"{text} with DT={values['dt']}"
     yield from _by_homekit(services, types)
+
+
+def _by_txt(of: str, values: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each kind that an entry of a TXT record names, and the entry."""
+    known = rules.by_key()
+    for key, value in values.items():
+        for each, start, kind in known.get(key, ()):
+            if value.startswith(start) and each in ("*", of) and not _is_router(kind, values):
+                yield kind, f"{key}={value}"
 
 
 def _is_router(kind: str, values: dict[str, str]) -> bool:
@@ -115,7 +123,9 @@ def _by_homekit(services: Iterable[Service], types: Set[str]) -> Iterator[Found]
         if service.type == "_hap._tcp" and service.txt:
             values = dict(entry.lower().partition("=")[::2] for entry in service.txt)
             software = values.get("md", "").startswith(rules.HOMEKIT_SOFTWARE)
-            kinds[None if software else rules.find(rules.HOMEKIT, values.get("ci", ""))] = values.get("ci", "")
+            kinds[None if software else rules.by_evidence(rules.HOMEKIT).get(values.get("ci", ""))] = values.get(
+                "ci", ""
+            )
     if len(kinds) == 1 and types.isdisjoint(("_ssh._tcp", *rules.NOT_PRINTERS)):
         kind, category = kinds.popitem()
         if kind is not None:
@@ -145,12 +155,7 @@ def _kind_of_name(name: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=1024)
-def _by_mac(prefix: bytes, vendor: str | None) -> Kind | None:
-    return identify(Clues(Mac(prefix), vendor))
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _by_vendor(vendor: str | None) -> tuple[str, str] | None:
     kind = rules.find_start(rules.VENDORS, vendor.lower()) if vendor else None
     return (kind, f'vendor "{vendor}"') if kind else None
@@ -165,6 +170,7 @@ class DeviceKinds:
     def __init__(self, budgets: Budgets, vendor: Callable[[Mac], str | None]) -> None:
         self._budgets = budgets
         self._vendor = vendor
+        self._by_mac = lru_cache(maxsize=1024)(self._of_prefix)
         self.due: set[Mac] = set()
         """Devices whose kind may have changed without a frame of theirs, such as a new gateway."""
         self._refused: set[Mac] = set()
@@ -187,7 +193,8 @@ class DeviceKinds:
 
     def update(self, device: Device, at: float, *, is_new: bool = False) -> Event | None:
         """Set the kind by the evidence; return the event, if it changed. `is_new`: its `discovered` shows the kind."""
-        self.due.discard(device.mac)
+        if self.due:
+            self.due.discard(device.mac)
         was = device.kind
         if device.is_self or chosen_kind(device) is not None:
             return None
@@ -209,15 +216,18 @@ class DeviceKinds:
 
     def of(self, device: Device) -> Kind | None:
         """Return the kind of a device by its evidence alone."""
-        vendor = self._vendor(device.mac)
         evidence = device.hostname or device.services or device.dhcp_vendor_class or device.dhcp_parameters
         if not evidence and not device.is_gateway:
-            return _by_mac(device.mac[:3], vendor)
+            return self._by_mac(device.mac[:LONGEST_PREFIX])
         names = (*((device.hostname,) if device.hostname else ()), *device.other_names.values())
         return identify(
-            Clues(device.mac, vendor, names, device.dhcp_vendor_class, device.dhcp_parameters,
+            Clues(device.mac, self._vendor(device.mac), names, device.dhcp_vendor_class, device.dhcp_parameters,
                   device.services, device.is_gateway)
         )  # fmt: skip
+
+    def _of_prefix(self, prefix: bytes) -> Kind | None:
+        mac = Mac(prefix.ljust(6, b"\0"))
+        return identify(Clues(mac, self._vendor(mac)))
 
     def forget(self, mac: Mac) -> None:
         """Forget a device."""
