@@ -301,7 +301,7 @@ def test_a_proxy_cannot_take_the_gateways_address_unseen() -> None:
     assert world.inventory.devices[mac(99)].is_proxy
     world.events.clear()
     world.hear(mac(99), GATEWAY, Evidence.ARP_REPLY)
-    (published,) = world.events
+    (published,) = world.of(K.GATEWAY_CHANGED)
     assert (published.kind, published.device and published.device.mac, published.other) == (
         K.GATEWAY_CHANGED,
         mac(99),

@@ -65,8 +65,8 @@ def test_events_of_one_kind(filled: Page, daemon: Daemon) -> None:
     filled.until(f"{ITEMS}.length === 1 && /Labelled/.test({ITEMS}[0].textContent)")
     filled.go(URL)
     filled.until(f"{ITEMS}.length > 100")
-    filled.choose("#event-kinds", "renamed,labelled")
-    filled.until(f"{ITEMS}.length >= 1 && {ITEMS}.every((item) => /Labelled|Renamed/.test(item.textContent))")
+    filled.choose("#event-kinds", "renamed,kind_changed,labelled")
+    filled.until(f"{ITEMS}.length >= 1 && {ITEMS}.every((item) => /Labelled|Renamed|Kind changed/.test(item.textContent))")
     daemon.request("PATCH", f"/api/devices/{MAC}", {"notes": None})
 
 
