@@ -123,9 +123,8 @@ def _by_homekit(services: Iterable[Service], types: Set[str]) -> Iterator[Found]
         if service.type == "_hap._tcp" and service.txt:
             values = dict(entry.lower().partition("=")[::2] for entry in service.txt)
             software = values.get("md", "").startswith(rules.HOMEKIT_SOFTWARE)
-            kinds[None if software else rules.by_evidence(rules.HOMEKIT).get(values.get("ci", ""))] = values.get(
-                "ci", ""
-            )
+            category = values.get("ci", "")
+            kinds[None if software else rules.by_evidence(rules.HOMEKIT).get(category)] = category
     if len(kinds) == 1 and types.isdisjoint(("_ssh._tcp", *rules.NOT_PRINTERS)):
         kind, category = kinds.popitem()
         if kind is not None:

@@ -66,7 +66,8 @@ def test_events_of_one_kind(filled: Page, daemon: Daemon) -> None:
     filled.go(URL)
     filled.until(f"{ITEMS}.length > 100")
     filled.choose("#event-kinds", "renamed,kind_changed,labelled")
-    filled.until(f"{ITEMS}.length >= 1 && {ITEMS}.every((item) => /Labelled|Renamed|Kind changed/.test(item.textContent))")
+    group = "/Labelled|Renamed|Kind changed/"
+    filled.until(f"{ITEMS}.length >= 1 && {ITEMS}.every((item) => {group}.test(item.textContent))")
     daemon.request("PATCH", f"/api/devices/{MAC}", {"notes": None})
 
 
