@@ -24,7 +24,6 @@ from netscand.protocol import (
     ScanError,
     ScanUpdate,
     Service,
-    is_new,
 )
 
 T = TypeVar("T")
@@ -47,6 +46,8 @@ EXACT = 120
 NONE = "-"
 """Empty cell: it keeps the number of columns constant."""
 NEVER_SEEN = "never"
+NEW_FOR = timedelta(days=1)
+"""Time for which a device that is not known counts as new."""
 FOREIGN = "this host has no address in that network"
 
 Paint = Callable[[str, str], str]
@@ -121,6 +122,16 @@ def size(count: int) -> str:
 def is_never_seen(device: Device) -> bool:
     """Return whether a device was only annotated: its times are those of the annotation."""
     return "never_seen" in device.kinds
+
+
+def is_new(device: Device, now: datetime) -> bool:
+    """Return whether a device was first seen within a day, and no user marked it as known.
+
+    Each client decides this by itself: a device becomes old without an event.
+    """
+    if device.known or "self" in device.kinds or "never_seen" in device.kinds:
+        return False
+    return abs(now - datetime.fromisoformat(device.first_seen)) < NEW_FOR
 
 
 def vendor_of(device: Device) -> str:

@@ -9,7 +9,6 @@ that it does not know, as it refuses query parameters: a misspelt one would be i
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -79,7 +78,6 @@ class Device(Struct, kw_only=True):
     randomized_mac: bool
     """Its MAC is locally administered (IEEE 802c), but no QEMU, KVM or Docker one; it may be stable all the same."""
     kinds: list[str]
-    """Marks: what it does on the network, such as `gateway`. What it is: `kind`."""
     status: str
     reason: str
     patience: float
@@ -89,7 +87,7 @@ class Device(Struct, kw_only=True):
     rtt_ms: float | None
     addresses: list[Address]
     kind: str | UnsetType | None = UNSET
-    """What it is (`Kind`), by the user's word or by evidence; not set: neither says so."""
+    """What it is (`Kind`), by the user's word or by evidence; not set: unknown. Its `kinds` are marks, as `gateway`."""
     kind_reason: str | UnsetType | None = UNSET
     """Evidence for `kind`, or `chosen by a user`."""
     services: "list[Service] | UnsetType" = UNSET
@@ -112,20 +110,6 @@ class Device(Struct, kw_only=True):
     """Status that the site reported last; only while the site is silent, and `status` is therefore `unknown`."""
 
 
-NEW_FOR = timedelta(days=1)
-"""Time for which a device that is not known counts as new."""
-
-
-def is_new(device: Device, now: datetime) -> bool:
-    """Return whether a device was first seen within a day, and no user marked it as known.
-
-    Each client decides this by itself: a device becomes old without an event.
-    """
-    if device.known or "self" in device.kinds or "never_seen" in device.kinds:
-        return False
-    return abs(now - datetime.fromisoformat(device.first_seen)) < NEW_FOR
-
-
 def has_name(device: Device, name: str) -> bool:
     """Return whether a name is the label or host name of a device; with or without `.local`, or without its domain."""
     wanted = name.casefold()
@@ -138,7 +122,6 @@ class Service(Struct, kw_only=True):
     """Service that a device announced by mDNS, with the values of its TXT record that indicate a kind."""
 
     type: str
-    """`_ipp._tcp`"""
     txt: dict[str, str]
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from netscanctl.render import is_new
 from netscand import protocol
 from tests.web.chromium import Page
 
@@ -254,7 +255,7 @@ def test_a_device_is_new_for_a_day(page: Page, more: dict[str, Any], new: bool) 
     body = f"return words.isNew(device(1, {json.dumps(more)}), Date.parse(AT) + 3_600_000);"
     device = run(page, f"return device(1, {json.dumps(more)});")
     at = datetime(2026, 1, 1, 1, tzinfo=UTC)
-    assert run(page, body) is protocol.is_new(msgspec.convert(device, protocol.Device), at) is new
+    assert run(page, body) is is_new(msgspec.convert(device, protocol.Device), at) is new
 
 
 def test_an_event_names_what_it_is_about(page: Page) -> None:
