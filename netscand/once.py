@@ -11,6 +11,7 @@ from random import SystemRandom
 from netscand import protocol
 from netscand.config import Config
 from netscand.core.inventory import Inventory
+from netscand.core.kinds import DeviceKinds
 from netscand.core.model import Device, Event, Mac, Network, ScanFailed, ScanFinished, ScanNews
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
@@ -88,8 +89,12 @@ async def _once(config: Config, *, as_json: bool) -> int:
     finally:
         wire.close()
         interfaces.close()
-    translator = Encoder(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
+    vendor = Vendors().of  # only now: reading the table would delay the scan
+    translator = Encoder(offset=lambda: time.time() - time.monotonic(), vendor=vendor)
     found = sorted((inventory.devices[mac] for mac in listener.found if mac in inventory.devices), key=_by_address)
+    kinds = DeviceKinds(inventory.budgets, vendor)
+    for device in found:
+        kinds.update(device, now, is_new=True)
     devices = [translator.device(device) for device in found]
     if as_json:
         text = protocol.encode(devices).decode() + "\n"

@@ -189,6 +189,7 @@ def test_services_of_another_host_are_ignored() -> None:
     assert services(record(HOST, 1, OWN), record(other, 1, OTHER), srv(host=other), txt("ty=HP")) == ()
     info = encoded("mac", "_device-info", "_tcp", "local")
     assert services(record(HOST, 1, OWN), record(other, 1, OTHER), txt("model=iMac", name=info)) == ()
+    assert services(txt("model=iMac", name=info)) == ()
     assert services(record(HOST, 1, OWN), srv(ttl=0)) == ()  # withdrawn
 
 
