@@ -14,6 +14,7 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from netscand import nats_settings, protocol, sites
 from netscand.hub.settings import Hub
@@ -94,11 +95,10 @@ def parsed(headers: bytes | None) -> dict[bytes, bytes]:
     if not headers:
         return {}
     first, *lines = headers.split(b"\r\n")
-    found = {}
-    for line in lines:
-        name, _, value = line.partition(b":")
-        if name:
-            found[name] = value.lstrip()
+    try:
+        found = dict([line.split(b": ", 1) for line in lines if line])
+    except ValueError:  # written in another way
+        found = {name: value.lstrip() for name, _, value in (line.partition(b":") for line in lines) if name}
     if len(first) > len(b"NATS/1.0"):
         found[b"Status"] = first[9:12]
     return found
@@ -194,15 +194,14 @@ class Connection:
 
     # ---- streams
 
-    async def subscribe(self, subject: str, take: Take) -> int:
-        """Pass on every message of a subject; return the number of the subscription. Raises ServerError."""
+    async def subscribe(self, subject: str, take: Take) -> Subscription:
+        """Pass on every message of a subject. Raises ServerError."""
         try:
             subscription = await self.client.subscribe(subject)
         except nats.errors.Error as error:
             raise ServerError(f"the connection ended: {self.refusal or error}") from None
-        number: int = subscription._id
-        self.client.takers[number] = take
-        return number
+        self.client.takers[subscription._id] = take
+        return subscription
 
     async def follow(self, stream: str, start: Mapping[str, object], take: Callable[[Message], None]) -> None:
         """Pass on every message of a stream from `start`, in order; a gap ends the connection. Raises ServerError."""
@@ -249,7 +248,7 @@ class Connection:
             place = _place(reply)
             answers.put_nowait(None if place is None else _message(place, subject, data, headers))
 
-        number = await self.subscribe(inbox, on_message)
+        subscription = await self.subscribe(inbox, on_message)
         try:
             while True:
                 request = msgspec.json.encode({"batch": PAGE, "no_wait": True})
@@ -269,9 +268,9 @@ class Connection:
         except nats.errors.Error as error:
             raise ServerError(f"the connection ended: {self.refusal or error}") from None
         finally:
-            self.client.takers.pop(number, None)
+            self.client.takers.pop(subscription._id, None)
             with suppress(ServerError, nats.errors.Error):
-                await self.client._subs[number].unsubscribe()
+                await subscription.unsubscribe()
                 await self.client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
 
     async def _consume(self, stream: str, start: Mapping[str, object]) -> str:

@@ -71,6 +71,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reloads.set)
+        gc.disable()  # collections during the start would take as long as the start itself
         async with asyncio.TaskGroup() as parts:
             running = [parts.create_task(self.log.run(), name="log")]
             stop = parts.create_task(stopping.wait(), name="stop")
@@ -93,6 +94,7 @@ class Daemon:
         await self.server.open()
         gc.collect()
         gc.freeze()
+        gc.enable()
         gc.set_threshold(2_000, 10, 1_000_000)
         work: dict[str, Callable[[], Awaitable[None]]] = {
             "server": self.server.run,

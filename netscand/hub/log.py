@@ -17,7 +17,7 @@ from netscand.core.restore import CursorGone, Unreadable
 from netscand.hub.connection import Connection, Message, ServerError, StreamState, connect
 from netscand.hub.settings import Hub
 from netscand.hub.site import Site
-from netscand.hub.view import Change, View
+from netscand.hub.view import Change, View, number_in_log
 
 FIRST, LONGEST = 0.1, 5.0
 """Seconds between two attempts to connect."""
@@ -198,18 +198,18 @@ class Log:
         began, view = time.monotonic(), self.view
         view.clear()
         derived = await connection.stream_state(sites.STATE)
-        last, ahead = Message(0, 0, 0, "", {}, b""), False
+        last, ahead = 0, False
         if derived.messages:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def take(message: Message) -> None:
                 nonlocal last, ahead
-                found = view.logged(message)
-                if found.sequence > state.last:
+                number = number_in_log(message)
+                if number > state.last:
                     ahead = True
-                elif found.sequence:
-                    view.restore(found, began)
-                    last = max(last, found, key=lambda each: each.sequence)
+                elif number:
+                    view.restore(message, began)
+                    last = max(last, number)
                 if not message.pending and not done.done():
                     done.set_result(None)
 
@@ -221,15 +221,15 @@ class Log:
             async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.>")):
                 for message in page:
                     view.restore(message, began)
-                    last = max(last, message, key=lambda each: each.sequence)
+                    last = max(last, message.sequence)
         view.restored()
-        self.sequence = self.known_from = last.sequence
+        self.sequence = self.known_from = last
         self._created = state.created
         self._identity = base36(nanoseconds(state.created), 8)
         self._marks.clear()
-        if last.sequence:
-            stamp = await connection.stamp_of(sites.LOG, last.sequence)
-            self._marks[last.sequence] = self.mark(nanoseconds(stamp)) if stamp is not None else "0"
+        if last:
+            stamp = await connection.stamp_of(sites.LOG, last)
+            self._marks[last] = self.mark(nanoseconds(stamp)) if stamp is not None else "0"
         log.info("%d devices of %d sites read in %.1f s", len(view.devices), len(view.sites), time.monotonic() - began)
         self.on_read()
         if is_new:

@@ -1,7 +1,7 @@
 """Events as the hub serves them: the bytes that the site published, with the site in them."""
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -17,11 +17,34 @@ _about_site = msgspec.json.Decoder(sites.SnapshotBegan | sites.SnapshotEnded | s
 _device = msgspec.json.Decoder(protocol.Device).decode
 
 
+class _Last(msgspec.Struct):
+    """The parts of an event that a start needs."""
+
+    type: Literal["event"]
+    kind: str
+    at: str
+    network: str | None = None
+    reason: str = ""
+    device: msgspec.Raw = msgspec.Raw()
+
+
+class LastValue(NamedTuple):
+    """The last event of a subject: its device, decoded and as bytes, or its network."""
+
+    kind: str
+    at: str
+    network: str | None
+    reason: str
+    device: protocol.Device | None
+    text: bytes
+
+
 class _Parts(msgspec.Struct):
     device: msgspec.Raw = msgspec.Raw()
 
 
 _parts = msgspec.json.Decoder(_Parts).decode
+_last = msgspec.json.Decoder(_Last).decode
 
 
 class Unreadable(Exception):
@@ -54,6 +77,17 @@ def published(site: str, data: bytes) -> Published:
         raise Unreadable(str(wrong)) from None
     raw = bytes(device) if device is not None else None
     return Published(event, _spliced(site, data, raw) or body_of(site, event), raw)
+
+
+def last_value(data: bytes) -> LastValue:
+    """Return the last event of a subject. Raises Unreadable."""
+    try:
+        last = _last(data)
+        text = bytes(last.device)
+        device = _device(text) if text and text != b"null" else None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+        raise Unreadable(str(wrong)) from None
+    return LastValue(last.kind, last.at, last.network, last.reason, device, text)
 
 
 def device_of(data: bytes) -> protocol.Device:

@@ -1,12 +1,13 @@
 """One site: its devices and networks, how far its messages are known, and its condition. Pure: no clock, no I/O."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from msgspec import structs
 
 from netscand import __version__, protocol, sites
 from netscand.core.model import Mac
+from netscand.hub.published import LastValue
 from netscand.protocol import Network
 
 SILENT = 3 * sites.ALIVE_INTERVAL
@@ -83,6 +84,8 @@ class Site:
         self.snapshot = b""
         """Its last snapshot."""
         self.in_snapshot = False
+        self.newest: Mapping[bytes, bytes] = {}
+        """Headers of the newest message that a start read."""
         self.missing_since: float | None = None
         self.requested_at: float | None = None
         """When it was requested to publish again."""
@@ -133,7 +136,7 @@ class Site:
         for name, network in sorted(self.networks.items()):
             yield structs.replace(network, site=self.name, online=self.shown_counts(name)[0])
 
-    def on_network(self, event: protocol.Event) -> Iterator[SiteDevice]:
+    def on_network(self, event: protocol.Event | LastValue) -> Iterator[SiteDevice]:
         """Take an event of a network; yield each device that it makes unknown, or online, without an event."""
         name, kind = event.network, event.kind
         if name is None or kind not in STATE_AFTER:

@@ -15,8 +15,18 @@ from msgspec import structs
 from netscand import protocol, sites
 from netscand.core.model import Mac
 from netscand.hub.connection import Message
-from netscand.hub.published import Published, Unreadable, about_site, body_of, device_of, published, with_site
-from netscand.hub.site import ANSWER, PATIENCE, Site, SiteDevice
+from netscand.hub.published import (
+    LastValue,
+    Published,
+    Unreadable,
+    about_site,
+    body_of,
+    device_of,
+    last_value,
+    published,
+    with_site,
+)
+from netscand.hub.site import ANSWER, PATIENCE, Site, SiteDevice, position_of
 
 CURSOR, PREVIOUS, ACKNOWLEDGED, SNAPSHOT, INSTANCE, PROTOCOL, SOURCE = (
     name.encode()
@@ -27,6 +37,7 @@ CURSOR, PREVIOUS, ACKNOWLEDGED, SNAPSHOT, INSTANCE, PROTOCOL, SOURCE = (
 )  # fmt: skip
 
 
+MAC_BYTES = 6
 SKIPPED = 100_000
 """Numbers that are kept."""
 
@@ -66,13 +77,6 @@ class View:
         """Numbers of messages of the log that were not the next ones of their sites."""
         self._time = time
         self._on_unreadable = on_unreadable
-
-    @staticmethod
-    def logged(message: Message) -> Message:
-        """Return a message of the stream of last values with its number in the log; 0: it has none."""
-        place = message.headers.get(SOURCE, b"").split()
-        number = int(place[1]) if len(place) > 1 and place[1].isdigit() else 0
-        return message._replace(sequence=number)
 
     def clear(self) -> None:
         """Forget everything but the condition of the sites: the log is another one."""
@@ -121,31 +125,54 @@ class View:
     # ---- the start: the last message of each subject, in the order of the log
 
     def restore(self, message: Message, now: float) -> None:
-        """Take the last message of a subject."""
+        """Take the last message of a subject. 100,000 of them are a start, so nothing is made for clients."""
         _, _, name, what, *_ = message.subject.split(".")
-        site, headers = self.site(name, now), message.headers
+        headers = message.headers
+        site = self.sites.get(name) or self.site(name, now)
         self.counts.read += 1
         snapshot, cursor = headers.get(SNAPSHOT, b""), headers.get(CURSOR)
         if snapshot != site.snapshot:  # messages of earlier ones are before it
             site.snapshot, site.in_snapshot = snapshot, True
         if cursor is not None:
             site.in_snapshot = False
-            site.cursor = max(site.cursor, cursor, key=_order(cursor))
+            if site.cursor is None or not _is_before(cursor, site.cursor):
+                site.cursor = cursor
             certain = headers.get(ACKNOWLEDGED)
-            site.certain = None if certain in (cursor, headers.get(PREVIOUS)) else certain
-        site.instance = headers.get(INSTANCE, b"").decode() or None
-        site.protocol = headers.get(PROTOCOL, b"1").decode()
+            site.certain = None if certain == cursor or certain == headers.get(PREVIOUS) else certain
+        site.newest = headers
         try:
             if what == "site":
                 self._about_site(site, about_site(message.data))
-            else:
-                self._take(site, published(name, message.data), snapshot)
+                return
+            last = last_value(message.data)
+            if last.device is not None:
+                self._restore_device(site, last, snapshot)
+            elif what == "network":
+                for device in tuple(site.on_network(last)):
+                    self._set_status(device, last)
         except Unreadable:
             self._count_unreadable(site)
+
+    def _restore_device(self, site: Site, last: LastValue, snapshot: bytes) -> None:
+        assert last.device is not None
+        key = key_of(site.name, mac_of(last.device.mac))
+        device = self.devices.get(key)
+        if device is not None:
+            site.count(device, -1)
+        if last.kind == "forgotten":
+            if device is not None:
+                del self.devices[key], site.devices[key]
+            return
+        if device is None:
+            device = self.devices[key] = site.devices[key] = SiteDevice(site, key, snapshot)
+        device.snapshot = snapshot
+        self._set(device, last.text, last.device)
 
     def restored(self) -> None:
         """Remove the devices that the last snapshot of their site does not have."""
         for site in self.sites.values():
+            site.instance = site.newest.get(INSTANCE, b"").decode() or site.instance
+            site.protocol = site.newest.get(PROTOCOL, b"1").decode()
             if not site.in_snapshot:
                 list(self._removed(site))
             else:
@@ -217,11 +244,7 @@ class View:
             self._set_status(affected, event)
         if event.device is None or found.device is None:
             return [Change(event.kind, found.body)]
-        try:
-            mac = bytes.fromhex(event.device.mac.replace(":", ""))
-        except ValueError:
-            raise Unreadable(f"device.mac {event.device.mac[:64]!r}: expected a MAC") from None
-        key = key_of(site.name, mac)
+        key = key_of(site.name, mac_of(event.device.mac))
         device = self.devices.get(key)
         if event.kind == "forgotten":
             if device is not None:
@@ -244,7 +267,7 @@ class View:
         device.networks = tuple({address.network: None for address in content.addresses})
         device.site.count(device, 1)
 
-    def _set_status(self, device: SiteDevice, event: protocol.Event) -> None:
+    def _set_status(self, device: SiteDevice, event: protocol.Event | LastValue) -> None:
         content = device_of(device.text)
         content.status = "online" if device.is_self and event.kind == "network_up" else "unknown"
         content.status_since, content.reason = event.at, event.reason
@@ -322,15 +345,27 @@ def end_of_snapshot(site: str, stamp: int) -> bytes:
     )
 
 
-def _order(cursor: bytes) -> Callable[[bytes | None], tuple[bool, int]]:
-    """Return the order of cursors by which the newest of this one's epoch is the greatest."""
-    epoch = cursor.rpartition(b"-")[0]
+def number_in_log(message: Message) -> int:
+    """Return the number in the log of a message of the stream of last values; 0: it has none."""
+    place = message.headers.get(SOURCE, b"").split(b" ", 2)
+    return int(place[1]) if len(place) > 1 and place[1].isdigit() else 0
 
-    def order(each: bytes | None) -> tuple[bool, int]:
-        its, _, number = (each or b"").rpartition(b"-")
-        return (its == epoch, int(number) if number.isdigit() else -1)
 
-    return order
+def mac_of(text: str) -> bytes:
+    """Return the bytes of a MAC. Raises Unreadable."""
+    try:
+        mac = bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        mac = b""
+    if len(mac) != MAC_BYTES:
+        raise Unreadable(f"device.mac {text[:64]!r}: expected a MAC")
+    return mac
+
+
+def _is_before(one: bytes, other: bytes) -> bool:
+    """Return whether a cursor is before another one of its epoch."""
+    here, there = position_of(one), position_of(other)
+    return here is not None and there is not None and here.epoch == there.epoch and here.number < there.number
 
 
 def _unix(text: str) -> float:

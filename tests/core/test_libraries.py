@@ -21,6 +21,7 @@ from sdnotify import SystemdNotifier
 
 from netscand import daemon
 from netscand.check import OPTIONAL
+from netscand.hub.connection import RawClient
 from tests.lab.spaces import DEADLINE
 
 ROOT = Path(__file__).parents[2]
@@ -304,3 +305,34 @@ def test_the_package_of_debian_declares_the_same() -> None:
         >= SERVICES - NOT_IN_DEBIAN
     )
     assert not re.search(r"(Depends|Recommends):[^:]*python3-scapy", control)
+
+
+def test_nats_py_passes_each_message_to_the_method_that_a_hub_overrides() -> None:
+    """netscand/hub/connection.py takes the bytes of a stream there, by the number of the subscription."""
+
+    async def play() -> None:
+        taken: list[tuple[bytes, ...]] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b'INFO {"headers":true,"max_payload":1048576}\r\n')
+            while line := await reader.readline():
+                if line.startswith(b"PING"):
+                    writer.write(b"PONG\r\n")
+                elif line.startswith(b"SUB"):
+                    number = line.split()[-1]
+                    writer.write(b"HMSG a.b %b c 20 24\r\nNATS/1.0\r\nA: bcd\r\n\r\nbody\r\n" % number)
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            client = RawClient()
+            port = server.sockets[0].getsockname()[1]
+            await client.connect(f"nats://127.0.0.1:{port}", allow_reconnect=False)
+            subscription = await client.subscribe("x")
+            client.takers[subscription._id] = lambda *given: taken.append(given)  # type: ignore[func-returns-value]
+            async with asyncio.timeout(DEADLINE):
+                while not taken:
+                    await asyncio.sleep(0.001)
+            await client.close()
+        assert taken[0] == (b"a.b", b"c", b"body", b"NATS/1.0\r\nA: bcd\r\n\r\n")
+
+    asyncio.run(play())

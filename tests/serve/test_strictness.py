@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
      ("PATCH", f"/api/devices/{mac(1).hex(':')}", {"label": "x" * 129},
       f'invalid device update: label: expected at most 128 characters, not 129; shorten "{"x" * 58}…'),
      ("POST", "/api/scan", {"target": ["10.0.0.7"]},
-      'invalid scan request: unknown field "target"; expected targets')],
+      'invalid scan request: unknown field "target"; expected targets, site')],
     ids=["PATCH", "long label", "scan"],
 )  # fmt: skip
 def test_an_unknown_field_of_a_body_is_refused(
@@ -44,7 +44,7 @@ def test_an_unknown_field_of_a_message_is_refused(tmp_path: Path, mode: str) -> 
         async with house(tmp_path) as lan, lan.ws(f"?updates={mode}") as client:
             await receive(client)
             await client.send('{"type": "scan_now", "target": ["10.0.0.7"], "request": "r"}')
-            message = 'invalid message: unknown field "target"; expected targets, request'
+            message = 'invalid message: unknown field "target"; expected targets, request, site'
             assert await receive(client) == protocol.Error(code="bad_request", message=message, request="r")
             await client.send('{"type": "set_interval", "second": 5, "seconds": 5, "request": "r"}')
             message = 'invalid message: unknown field "second"; expected seconds, request'
