@@ -203,10 +203,17 @@ class Connection:
         self.client.takers[subscription._id] = take
         return subscription
 
-    async def follow(self, stream: str, start: Mapping[str, object], take: Callable[[Message], None]) -> None:
-        """Pass on every message of a stream from `start`, in order; a gap ends the connection. Raises ServerError."""
+    async def follow(
+        self, stream: str, start: Mapping[str, object], take: Callable[[Message], None], until_idle: bool = False
+    ) -> None:
+        """Pass on every message of a stream from `start`, in order; a gap ends the connection. Raises ServerError.
+
+        `until_idle`: return when the stream has no more; else follow it until the connection ends.
+        """
         self._numbers += 1
         inbox, expected, received_at = f"{self._inbox}.{self._numbers}", 1, self._loop.time()
+        idle: asyncio.Future[None] = self._loop.create_future()
+        """Done when everything was passed on: by the count of what is behind a message, or a sign of life after it."""
 
         def on_message(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> str | None:
             nonlocal expected, received_at
@@ -216,26 +223,34 @@ class Connection:
                 found = parsed(headers)
                 if (last := found.get(b"Nats-Last-Consumer")) is not None and int(last) >= expected:
                     self.end(f"messages of {stream} are missing")
+                elif last is not None and not idle.done():
+                    idle.set_result(None)
                 return (reply or found.get(b"Nats-Consumer-Stalled", b"")).decode()  # flow control
             if int(place[6]) != expected:
                 self.end(f"messages of {stream} are missing")
             elif not self._ended.done():
                 expected += 1
-                take(_message(place, subject, data, headers))
+                if not (until_idle and idle.done()):
+                    take(_message(place, subject, data, headers))
+                if place[8] == b"0" and not idle.done():
+                    idle.set_result(None)
             return None
 
         def watch() -> None:
-            if not self._ended.done():
+            if not self._ended.done() and subscription._id in self.client.takers:
                 if self._loop.time() > received_at + 3 * HEARTBEAT:
                     self.end(f"the server sends nothing more of {stream}")
                 else:
                     self._loop.call_later(HEARTBEAT, watch)
 
-        await self.subscribe(inbox, on_message)
-        await self._consume(
+        subscription = await self.subscribe(inbox, on_message)
+        name = await self._consume(
             stream, {**start, "deliver_subject": inbox, "flow_control": True, "idle_heartbeat": int(HEARTBEAT * 1e9)}
         )
         watch()
+        if until_idle:
+            await self.until(idle)
+            await self._end_consumer(stream, name, subscription)
 
     async def read(self, stream: str, start: Mapping[str, object]) -> AsyncGenerator[list[Message]]:
         """Yield the messages of a stream from `start` up to its end, some at a time. Raises ServerError."""
@@ -268,10 +283,13 @@ class Connection:
         except nats.errors.Error as error:
             raise ServerError(f"the connection ended: {self.refusal or error}") from None
         finally:
-            self.client.takers.pop(subscription._id, None)
-            with suppress(ServerError, nats.errors.Error):
-                await subscription.unsubscribe()
-                await self.client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
+            await self._end_consumer(stream, name, subscription)
+
+    async def _end_consumer(self, stream: str, name: str, subscription: Subscription) -> None:
+        self.client.takers.pop(subscription._id, None)
+        with suppress(nats.errors.Error):
+            await subscription.unsubscribe()
+            await self.client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
 
     async def _consume(self, stream: str, start: Mapping[str, object]) -> str:
         """Make a consumer without acknowledgements; return its name. Raises ServerError."""

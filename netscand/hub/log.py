@@ -197,27 +197,22 @@ class Log:
         is_new = bool(self._created)
         began, view = time.monotonic(), self.view
         view.clear()
-        derived = await connection.stream_state(sites.STATE)
-        last, ahead = 0, False
-        if derived.messages:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        last = 0
 
-            def take(message: Message) -> None:
-                nonlocal last, ahead
-                number = number_in_log(message)
-                if number > state.last:
-                    ahead = True
-                elif number:
-                    view.restore(message, began)
-                    last = max(last, number)
-                if not message.pending and not done.done():
-                    done.set_result(None)
+        def take(message: Message) -> None:
+            nonlocal last
+            if number := number_in_log(message):
+                view.restore(message, began)
+                last = max(last, number)
 
-            await connection.follow(sites.STATE, {"deliver_policy": "all"}, take)
-            await connection.until(done)
-        self.derived_ahead = ahead
-        if ahead:
+        if (await connection.stream_state(sites.STATE)).messages:
+            await connection.follow(sites.STATE, {"deliver_policy": "all"}, take, until_idle=True)
+        # The log has grown meanwhile, perhaps; but what it does not have now, it had before a restore.
+        self.derived_ahead = last > (await connection.stream_state(sites.LOG)).last
+        if self.derived_ahead:
             log.warning("%s is ahead of the log: the last values are read from the log", sites.STATE)
+            last = 0
+            view.clear()
             async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.>")):
                 for message in page:
                     view.restore(message, began)

@@ -95,9 +95,9 @@ class Sites:
         return self.interval
 
     def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
-        """Do nothing: requests to a site are `serving.SiteChanges`."""
-        raise NotImplementedError
+        """Raise Busy: a site does it on request (`serving.SiteChanges`)."""
+        raise Busy("a hub changes no device")
 
     def forget(self, mac: Mac) -> None:
-        """Do nothing: requests to a site are `serving.SiteChanges`."""
-        raise NotImplementedError
+        """Raise ValueError: the site does it."""
+        raise ValueError("a hub removes no device")

@@ -23,6 +23,8 @@ from netscand import __main__, config, protocol, sites
 from netscand.core import ratelimit
 from netscand.core.claims import TRUST
 from netscand.core.model import Evidence, NetworkState, Status
+from netscand.hub import settings as hub
+from netscand.hub.serving import PROBLEMS, STATES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -73,6 +75,18 @@ def test_the_sites_page_has_every_key_subject_and_stream() -> None:
     permissions = re.search(r"permissions: (\{.*?\})\s*\}", page, re.DOTALL)
     assert permissions is not None
     assert json.loads(permissions[1]) == sites.rights("home")
+
+
+def test_the_hub_page_has_every_key_and_the_rights_of_a_hub() -> None:
+    """Its configuration with each default; the rights of a key, exactly."""
+    page = (DOCS / "hub.md").read_text()
+    (shown,) = blocks(page)
+    assert msgspec.convert(tomllib.loads(shown), hub.Config) == hub.Config()
+    for key in msgspec.structs.fields(hub.Hub):
+        assert f"\n{key.name} =" in shown or f"\n# {key.name} =" in shown, key.name
+    assert json.loads(page.split("```json\n")[1].split("```")[0]) == sites.hub_rights()
+    for state in (*STATES, *PROBLEMS):
+        assert f"`{state}`" in (DOCS / "protocol.md").read_text()
 
 
 def test_the_notify_page_has_every_key_with_its_default() -> None:

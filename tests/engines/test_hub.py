@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,9 +12,19 @@ from typing import Any
 
 import nats
 import pytest
+from msgspec import structs
 from nats.aio.client import Client
 
 from netscand import sites
+from netscand.hub import log as hub_log
+from netscand.hub import settings as hub_settings
+from netscand.hub import view as hub_view
+from netscand.hub.log import Log
+from netscand.hub.published import device_of
+from netscand.hub.view import View
+from netscand.protocol import Device, encode
+from tests.ctl.conftest import ROOT
+from tests.ctl.messages import LATER
 from tests.engines.hub_process import Follower, Hub, until
 from tests.engines.nats_server import NatsServer
 from tests.engines.simulated_site import SimulatedSite
@@ -117,7 +128,11 @@ async def test_lists_have_the_site_and_are_limited_by_it(folder: Path, server: N
         rest = await hub.get(f"/api/devices?after={last['site']}/{last['mac']}")
         assert len(rest["devices"]) == 5
         assert [each["site"] for each in (await hub.get("/api/sites"))["sites"]] == sorted(NAMES)
-        assert 'netscand_devices{site="home",status="online"} 3.0' in await hub.get("/metrics")
+        metrics = await hub.get("/metrics")
+        assert 'netscand_devices{site="home",status="online"} 3.0' in metrics
+        page = (ROOT / "docs/hub.md").read_text() + (ROOT / "docs/metrics.md").read_text()
+        for name in re.findall(r"# TYPE (\w+)", metrics):
+            assert f"`{name}" in page, name
 
 
 async def test_a_client_gets_every_event_and_resumes_at_another_hub(folder: Path, server: NatsServer) -> None:
@@ -388,3 +403,48 @@ async def test_the_key_of_a_hub_reads_and_publishes_only_commands(folder: Path, 
         await until(partial(_longer, refused, before), subject)
     await client.close()
     assert await asyncio.to_thread(server.entries) == []
+
+
+@asynccontextmanager
+async def reading(here: Scene) -> AsyncIterator[Log]:
+    """The log, read in this process."""
+    view = View(lambda at: LATER, lambda site, message, why: None)
+    log = Log(hub_settings.Hub(server=here.server.url), here.server.hub_key, view, lambda cursor, change: None)
+    task = here.start(log.run())
+    await log.ready.wait()
+    yield log
+    task.cancel()
+
+
+@pytest.mark.parametrize("commands", [True, False])
+async def test_missing_events_are_requested_again_or_the_last_values_read(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch, commands: bool
+) -> None:
+    """As after the stream of last values was restored differently: it is behind, and nothing shows that at a start."""
+    monkeypatch.setattr(sites, "ALIVE_INTERVAL", 0.1)
+    monkeypatch.setattr(hub_view, "PATIENCE", 0.3)
+    monkeypatch.setattr(hub_view, "ANSWER", 5.0)
+    monkeypatch.setattr(hub_log, "CHECK", 0.05)
+    async with scene(folder, server) as here:
+        home = here.site("home", commands=commands)
+        async with reading(here) as log:
+            await home.happen(7)
+            found = log.view.site("home", 0.0)
+            await until(lambda: found.cursor == b"k3f9-8" and found.alive is not None)
+            for device in found.devices.values():  # as they were before the events
+                if device.key.endswith(b"\x03"):
+                    log.view._set(device, encode(here_before(home)), here_before(home))
+            found.cursor = b"k3f9-3"
+            await home.happen(1)
+            await until(lambda: found.cursor is None or found.cursor == b"k3f9-9")
+            await until(lambda: {each.status for each in found.devices.values()} == {"online", "offline"})
+            await home.happen(1)
+            await until(lambda: found.cursor == b"k3f9-10")
+            statuses = {device_of(each.text).mac: each.status for each in found.devices.values()}
+            assert statuses == {mac: each.status for mac, each in home.devices.items()}
+            assert ("gap" in found.problems(0.0)) is not commands
+
+
+def here_before(site: SimulatedSite) -> Device:
+    """A device as it was never published."""
+    return structs.replace(site.devices["a4:83:e7:00:00:03"], status="unknown")
