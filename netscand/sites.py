@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from netscand.protocol import MAC_PATTERN, Event, Message, Network, ScanNow
+from netscand.protocol import MAC_PATTERN, Event, Kind, Message, Network, ScanNow
 
 VERSION = 1
 PREFIX = f"netscan.v{VERSION}"
@@ -94,6 +94,7 @@ class Annotate(Message, tag="annotate", forbid_unknown_fields=True, omit_default
     known: bool | UnsetType = UNSET
     notes: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
     patience: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType | None = UNSET
+    kind: Kind | UnsetType | None = UNSET
 
 
 Command = ScanNow | Resend | Annotate

@@ -328,7 +328,7 @@ def test_nats_py_passes_each_message_to_the_method_that_a_hub_overrides() -> Non
             port = server.sockets[0].getsockname()[1]
             await client.connect(f"nats://127.0.0.1:{port}", allow_reconnect=False)
             subscription = await client.subscribe("x")
-            client.takers[subscription._id] = lambda *given: taken.append(given)  # type: ignore[func-returns-value]
+            client.takers[subscription._id] = lambda *given: taken.append(given)
             async with asyncio.timeout(DEADLINE):
                 while not taken:
                     await asyncio.sleep(0.001)

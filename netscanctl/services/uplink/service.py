@@ -194,7 +194,8 @@ class UplinkService:
         """Set the annotations of a device. Raises Failure."""
         if not self._table.words:
             raise Failure("this site publishes no labels and notes ([uplink] words)")
-        values = {name: getattr(command, name) for name in ("label", "known", "notes", "patience")}
+        values = msgspec.structs.asdict(command)
+        del values["mac"]
         client = Client(self._daemon)
         try:
             update = protocol.encode(protocol.DeviceUpdate(**values))
