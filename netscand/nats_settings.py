@@ -1,6 +1,7 @@
 """Settings of a connection to a NATS server, for both ends: the server's address, the key, the authority."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 SEED = re.compile(r"SU[A-Z2-7]{56}")
 """Private half of an NKey of a user."""
 PORT = 4222
+LIBRARY = "/opt/netscand-sites"
+"""Where docs/sites.md installs nats-py, which Debian lacks."""
+MISSING = {"nats", "nkeys", "nacl"}
 
 
 def server_faults(url: str) -> Iterator[str]:
@@ -30,6 +34,18 @@ def server_faults(url: str) -> Iterator[str]:
 def with_port(server: str) -> str:
     """Return the server with its port."""
     return server if urlsplit(server).port else f"{server.rstrip('/')}:{PORT}"
+
+
+def find_library() -> None:
+    """Let nats-py be found, behind everything else."""
+    if LIBRARY not in sys.path:
+        sys.path.append(LIBRARY)
+
+
+def host_and_port(server: str) -> tuple[str, int]:
+    """Return the host and the port of a server."""
+    parts = urlsplit(with_port(server))
+    return parts.hostname or "", parts.port or PORT
 
 
 def uses_tls(server: str) -> bool:

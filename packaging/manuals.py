@@ -6,7 +6,7 @@ Options, commands, keys, defaults and bounds come from the code; descriptions ar
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +24,7 @@ from netscanctl.services.services_file import Settings  # noqa: E402
 from netscanctl.services.uplink.__main__ import PROGRAM as UPLINK  # noqa: E402
 from netscand import __main__ as daemon  # noqa: E402
 from netscand import __version__, config  # noqa: E402
+from netscand.hub import __main__ as hub  # noqa: E402
 from netscand.protocol import Event  # noqa: E402
 
 CONFIGURATION = ROOT / "packaging" / "netscand.toml"
@@ -44,6 +45,15 @@ SERVICE_EXITS = {
     2: "Usage error.",
     program.EX_UNAVAILABLE: "A component failed; the log names it.",
     program.EX_CONFIG: "The configuration is invalid, or a library is missing; the message says what to do.",
+}
+
+HUB_EXITS = {
+    0: "Ended by SIGTERM or SIGINT, or a command succeeded.",
+    1: "With doctor: a check failed.",
+    2: "Usage error.",
+    hub.EX_UNAVAILABLE: "The NATS server cannot be reached or refuses, or a component failed; the message says more.",
+    hub.EX_TEMPFAIL: "Another netscand-hub is running.",
+    hub.EX_CONFIG: "The configuration or an argument is invalid, or a library is missing; the message says what to do.",
 }
 
 CLIENT_EXITS = {
@@ -163,8 +173,12 @@ def netscand() -> list[str]:
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[str]:
+    return _tagged(parser._actions)
+
+
+def _tagged(actions: Iterable[argparse.Action]) -> list[str]:
     page: list[str] = []
-    for action in parser._actions:
+    for action in actions:
         value = f"[{action.metavar}]" if action.nargs == "?" and action.option_strings else action.metavar
         names = ", ".join(action.option_strings) or " ".join(action.choices or ())
         page += tagged(f"{names} {value or ''}".strip(), f"{str(action.help)[:1].upper()}{str(action.help)[1:]}.")
@@ -295,8 +309,41 @@ def netscand_uplink() -> list[str]:
         "It runs as the service netscand-uplink.service, as a user of its own without any capability. It needs the "
         "Python library nats-py. To enable it, after [uplink] server and site are set in /etc/netscand/services.toml:",
         {"/etc/credstore/netscand-uplink.key": "The private key of this site, readable only by root."},
-        also=r"\fBnetscand\-uplink key\fR [\fIFILE\fR]",
+        also=r"\fBnetscand\-uplink join\fR \fISERVER NAME\fR",
     )
+
+
+def netscand_hub() -> list[str]:
+    """Return the page of netscand-hub."""
+    parser = hub.parser()
+    page = head("netscand-hub", 8, "serve the devices of many sites, from their log on NATS")
+    page += [".SH SYNOPSIS", r"\fBnetscand\-hub\fR [\fIOPTION\fR]... [\fICOMMAND\fR [\fIARGUMENT\fR]...]"]
+    page += [".SH DESCRIPTION"]
+    page += paragraphs(
+        "Without a command, netscand-hub reads the log of all sites from a NATS server, and serves it as "
+        "netscand(8) serves one site. netscand-uplink(8) at each site writes the log. Each site has a key of its own, "
+        "which reaches only this site's part of the log.\n\n"
+        "It runs as the service netscand-hub.service, and the server as netscand-nats.service. To set up both, and to "
+        "let a site publish:"
+    )
+    page += example("netscand-hub init hub.example.org", "netscand-hub add-site home")
+    plain = [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
+    page += [".SH OPTIONS", *_tagged(plain), ".SH COMMANDS"]
+    for command in hub.COMMANDS:
+        one = argparse.ArgumentParser(command.name)
+        command.add_arguments(one)
+        usage = " ".join(one.format_usage().split()[1:])
+        summary = f"{command.summary[:1].upper()}{command.summary[1:]}."
+        page += [f".SS {text(usage)}", *paragraphs(summary), *_actions(one)]
+    page += [".SH EXIT STATUS"]
+    for code, meaning in HUB_EXITS.items():
+        page += tagged(str(code), meaning)
+    page += [".SH FILES"]
+    page += tagged("/etc/netscand/hub.toml", "The configuration.")
+    page += tagged("/etc/netscand/nats", "Configuration, certificates and keys of the server.")
+    page += tagged("/etc/credstore/netscand-hub.key", "The private key of the hub, readable only by root.")
+    page += tagged("/var/lib/netscand-nats", "The log.")
+    return [*page, ".SH SEE ALSO", r"\fBnetscand\-uplink\fR(8), \fBnetscand\fR(8), \fBnetscanctl\fR(1)"]
 
 
 def netscand_toml() -> list[str]:
@@ -382,6 +429,7 @@ PAGES = {
     "netscand-mqtt.8": netscand_mqtt,
     "netscand-notify.8": netscand_notify,
     "netscand-uplink.8": netscand_uplink,
+    "netscand-hub.8": netscand_hub,
     "netscanctl.1": netscanctl,
     "netscand.toml.5": netscand_toml,
     "services.toml.5": services_toml,

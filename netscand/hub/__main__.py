@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from netscand import __version__
+from netscand import __version__, nats_settings
 from netscand.config import ConfigError
-from netscand.hub import settings
+from netscand.hub import administration, doctor, settings
+from netscand.hub.log_server import ServerError
 from netscand.hub.settings import DEFAULT
 
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 69, 75, 78
 """sysexits.h: a component failed; already running; configuration."""
-MISSING = {"nats", "nkeys", "nacl"}
-"""Libraries that an installation without the extra `sites` lacks."""
 INTERRUPTED = 130
 """What shells expect after Ctrl-C (128 + SIGINT)."""
 
@@ -32,7 +31,12 @@ class Command(NamedTuple):
     """Carry it out; return the exit code. Raises ConfigError."""
 
 
-COMMANDS: Sequence[Command] = ()
+COMMANDS: Sequence[Command] = (
+    Command("init", "set up the NATS server, or repair it", administration.add_init, administration.init),
+    Command("add-site", "let a site publish", administration.add_add_site, administration.add_site),
+    Command("remove-site", "revoke the key of a site", administration.add_remove_site, administration.remove_site),
+    Command("doctor", "find problems of the server and the log", doctor.add_arguments, doctor.doctor),
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the command line; the exit code says what happened. Ctrl-C ends it quietly at any time."""
     arguments = parser().parse_args()
+    nats_settings.find_library()
     try:
         if arguments.run is not None:
             sys.exit(arguments.run(arguments))
@@ -63,6 +68,12 @@ def main() -> None:
         _serve(settings.load(path, required=arguments.config is not None), path)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in nats_settings.MISSING:
+            raise
+        sys.exit(_print_error("nats-py or python3-nacl is missing; to install it, see docs/sites.md", EX_CONFIG))
+    except ServerError as error:
+        sys.exit(_print_error(str(error), EX_UNAVAILABLE))
     except ConfigError as wrong:
         sys.exit(_print_error("\nnetscand-hub: ".join(wrong.faults), EX_CONFIG))
 
@@ -98,10 +109,6 @@ def _serve(config: settings.Config, path: Path) -> None:
         from netscand.hub.daemon import run
 
         run(config, path, credentials())
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in MISSING:
-            raise
-        sys.exit(_print_error("nats-py is missing; to install it: pip install 'netscand[sites]'", EX_CONFIG))
     except AlreadyRunning as wrong:
         sys.exit(_print_error(str(wrong), EX_TEMPFAIL))
     except (ListenError, TokensRefused) as wrong:

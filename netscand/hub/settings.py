@@ -1,6 +1,6 @@
 """`hub.toml`: the server with the log, and the tables of netscand.toml for those who connect to the hub."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,14 @@ TOKENS = "hub-tokens"
 """Default token file, beside the configuration: a netscand on the same host has tokens of its own."""
 KEY = "netscand-hub.key"
 """Credential of systemd that has the key if there is no `key_file`."""
-CHECKS: Checks = {"server": nats_settings.server_faults}
+
+
+def _address(address: str | None) -> Iterator[str]:
+    if address is not None:
+        yield from (fault.replace("server", "address", 1) for fault in nats_settings.server_faults(address))
+
+
+CHECKS: Checks = {"server": nats_settings.server_faults, "address": _address}
 
 
 class Hub(Table, frozen=True):
@@ -26,6 +33,8 @@ class Hub(Table, frozen=True):
     server: str = "nats://localhost:4222"
     key_file: str | None = None
     ca_file: str | None = None
+    address: str | None = None
+    """The server as the sites reach it, for add-site."""
 
     def seed(self, credentials: Path | None) -> str | None:
         """Return the private key in the file or credential; None: there is none. Raises ConfigError."""

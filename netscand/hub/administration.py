@@ -1,0 +1,412 @@
+"""Commands of netscand-hub that set up the server, its sites and their keys: init, add-site, remove-site."""
+
+import argparse
+import base64
+import errno
+import re
+import shutil
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from netscand import nats_settings, sites
+from netscand.config import ConfigError
+from netscand.hub import settings
+from netscand.hub.log_server import (
+    START,
+    LogServer,
+    ServerError,
+    booted,
+    is_enabled,
+    make_streams,
+    process,
+    reload,
+    systemctl,
+    with_server,
+)  # fmt: skip
+from netscand.hub.places import (
+    SERVICE,
+    SOON,
+    Places,
+    ends_within,
+    has_host,
+    make_authority,
+    make_certificate,
+    new_key,
+    public_key,
+    write,
+)  # fmt: skip
+from netscand.hub.server_config import KEY, Keys, server_text
+
+GIB = 2**30
+DEBIANS_OWN = {"host: 127.0.0.1", "port: 4222"}
+"""Lines of /etc/nats-server.conf as Debian ships it: a server without a purpose yet."""
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
+
+
+def places_of(arguments: argparse.Namespace) -> Places:
+    """Return the files that belong to --config."""
+    return Places(Path(arguments.config or settings.DEFAULT).absolute())
+
+
+def print_line(line: str) -> None:
+    """Print a line for people."""
+    sys.stdout.write(f"{line}\n")
+
+
+# ---- init
+
+
+def add_init(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of init."""
+    parser.add_argument("host", nargs="?", metavar="HOST", help="name or address of this host, as the sites reach it")
+    parser.add_argument("--port", type=int, metavar="N", help="port of the server (default 4222)")
+    parser.add_argument(
+        "--size", type=int, metavar="GIB", help="GiB of the log at most (default 10, or half of the free disk)"
+    )
+    parser.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="FILE",
+        help="certificate of the server, PEM, instead of one of our own authority",
+    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="private key of --certificate, PEM")
+    parser.add_argument(
+        "--no-commands", action="store_true", help="sites get no commands from here; for more than 1000 sites"
+    )
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """Set up the server, or what is missing of it. Raises ConfigError or ServerError."""
+    places = places_of(arguments)
+    before = settings.load(places.config, required=False).hub
+    if (arguments.certificate is None) != (arguments.key is None):
+        raise ConfigError("--certificate and --key belong together")
+    address = _address(arguments, before)
+    host, port = nats_settings.host_and_port(address)
+    changed = _make_files(places, arguments, host, port)
+    table = _write_hub_toml(places, before, address, own_authority=places.file("ca.pem").exists())
+    _start(places, port, changed=changed)
+    if process(places) is None:
+        print_line(
+            f"next, start the server, and run netscand-hub init again: nats-server -c {places.file('server.conf')}"
+        )
+        return 0
+    size = _size(places)
+    for name, done in with_server(places, table, lambda server: make_streams(server, size), patience=START).items():
+        print_line(f"stream {name}: {done}")
+    if places.has_units and booted():
+        systemctl("enable", "--now", "netscand-hub.service")
+        print_line("netscand-hub.service: running")
+    print_line("next, at each site: the command that this prints: netscand-hub add-site NAME")
+    return 0
+
+
+def _address(arguments: argparse.Namespace, before: settings.Hub) -> str:
+    if arguments.host is None:
+        if before.address is None:
+            raise ConfigError("HOST is missing: the name or address of this host, as the sites reach it")
+        if arguments.port is not None:
+            raise ConfigError("--port needs HOST")
+        return before.address
+    if not HOST.fullmatch(arguments.host):
+        raise ConfigError(f"HOST {arguments.host!r}: expected a name or an address, such as hub.example.org")
+    port = arguments.port if arguments.port is not None else nats_settings.PORT
+    if not 0 < port < 65536:
+        raise ConfigError(f"--port {port}: expected a number from 1 to 65535")
+    return f"tls://{f'[{arguments.host}]' if ':' in arguments.host else arguments.host}:{port}"
+
+
+def _make_files(places: Places, arguments: argparse.Namespace, host: str, port: int) -> bool:
+    """Make keys, certificates and configuration where they are missing; return whether a restart is needed."""
+    path = places.file("server.conf")
+    if path.exists() and not re.search(rf'(?m)^listen: ".*:{port}"$', path.read_text()):
+        raise ConfigError(f"{path} listens elsewhere than on port {port}: correct it, or delete it and run this again")
+    if path.exists() and arguments.size is not None:
+        raise ConfigError(
+            f"--size: {path} has max_file_store already: correct it, or delete the file and run this again"
+        )
+    size = 0 if path.exists() else _log_size(places, arguments.size)
+    seeds = [_seed(places.file("admin.key")), _seed(places.hub_key)]
+    public = [public_key(seed) for seed in seeds]
+    try:
+        keys = places.read_keys()
+    except ConfigError:
+        if places.file("keys.json").exists():
+            raise
+        keys = Keys(admin="", hub="")
+    places.write_keys(structs.replace(keys, admin=public[0], hub=public[1], commands=not arguments.no_commands))
+    changed = _certificates(places, arguments, host)
+    if not path.exists():
+        host_part = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - sites connect from anywhere
+        write(path, server_text(
+            listen=f"{host_part}:{port}", name=host, certificate=places.file("server.pem"), key=places.certificate_key,
+            store=places.store, pid=places.pid, size=2 * size,
+        ).encode())  # fmt: skip
+        print_line(f"{path}: written")
+        changed = True
+    return changed
+
+
+def _seed(path: Path) -> str:
+    """Return the private key in a file, which is made if there is none. Raises ConfigError."""
+    if not path.exists():
+        write(path, f"{new_key()[0]}\n".encode(), 0o600)
+        print_line(f"{path}: a new key, which only root reads")
+    text = Places(path).seed(path)
+    if not nats_settings.SEED.fullmatch(text):
+        raise ConfigError(f"{path}: not a private key; delete it, and run netscand-hub init again")
+    return text
+
+
+def _certificates(places: Places, arguments: argparse.Namespace, host: str) -> bool:
+    """Make the server's certificate, or take the user's; return whether it is another one."""
+    pem = places.file("server.pem")
+    if arguments.certificate is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(arguments.certificate, arguments.key)
+            chain, key = arguments.certificate.read_bytes(), arguments.key.read_bytes()
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"--certificate {str(arguments.certificate)!r}: {error.strerror or error}") from None
+        write(places.file("server.key"), key, 0o600)
+        write(pem, chain)
+        places.file("ca.pem").unlink(missing_ok=True)
+        return True
+    if pem.exists() and not places.file("ca.pem").exists():  # the user's own, of an earlier init
+        return False
+    if not places.file("ca.key").exists() or ends_within(places.file("ca.pem"), 0):
+        make_authority(places)
+        pem.unlink(missing_ok=True)
+        print_line(f"{places.file('ca.pem')}: the authority that the sites trust")
+    if pem.exists() and not ends_within(pem, SOON) and has_host(pem, host):
+        return False
+    make_certificate(places, host)
+    print_line(f"{pem}: the server's certificate, for {host}")
+    return True
+
+
+def _log_size(places: Places, wanted: int | None) -> int:
+    """Return the bytes of the log. Raises ConfigError."""
+    folder = next(path for path in (places.store, *places.store.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    if wanted is None:
+        return min(10 * GIB, free // 3)
+    if wanted < 1 or 2 * wanted * GIB > free:
+        raise ConfigError(
+            f"--size {wanted}: the streams need {2 * wanted} GiB in {folder}, which has {free // GIB} free"
+        )
+    return wanted * GIB
+
+
+def _size(places: Places) -> int:
+    """Return the bytes of the log, of the server's configuration."""
+    found = re.search(r"max_file_store: (\d+)", places.file("server.conf").read_text())
+    return int(found[1]) // 2 if found else 10 * GIB
+
+
+def _write_hub_toml(places: Places, before: settings.Hub, address: str, *, own_authority: bool) -> settings.Hub:
+    """Write hub.toml if it is missing, else check that it fits; return its table."""
+    _, port = nats_settings.host_and_port(address)
+    table = settings.Hub(
+        server=f"tls://localhost:{port}" if own_authority else address, address=address,
+        ca_file=str(places.file("ca.pem")) if own_authority else None,
+        key_file=None if places.has_units else str(places.hub_key),
+    )  # fmt: skip
+    if not places.config.exists():
+        given = ((key, getattr(table, key)) for key in ("server", "address", "ca_file", "key_file"))
+        lines = [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in given if value is not None]
+        write(places.config, "\n".join(["# Configuration of netscand-hub(8).", "[hub]", *lines, ""]).encode())
+        print_line(f"{places.config}: written")
+        return table
+    if (before.server, before.ca_file, before.address) != (table.server, table.ca_file, table.address):
+        raise ConfigError(
+            f"{places.config}: [hub] has server {before.server!r}, ca_file {before.ca_file!r} and address "
+            f"{before.address!r}; expected {table.server!r}, {table.ca_file!r} and {table.address!r}: correct it"
+        )
+    return before
+
+
+def _start(places: Places, port: int, *, changed: bool) -> None:
+    """Start the server, if systemd does that here. Raises ConfigError or ServerError."""
+    running = process(places)
+    if running is None:
+        _free_port(places, port)
+    if not (places.has_units and booted()):
+        if running is not None:
+            reload_keys(places)
+        return
+    systemctl("enable", f"{SERVICE}.service")
+    if running is not None and not changed:
+        reload_keys(places)
+    else:
+        systemctl("restart", f"{SERVICE}.service")
+    until = time.monotonic() + START
+    while process(places) is None:
+        if time.monotonic() > until:
+            raise ServerError(f"{SERVICE}.service does not start; see journalctl -u {SERVICE}")
+        time.sleep(0.1)
+    print_line(f"{SERVICE}.service: running")
+
+
+def _free_port(places: Places, port: int) -> None:
+    """Stop Debian's server as it is after its installation. Raises ConfigError if another program has the port."""
+    conf = Path("/etc/nats-server.conf")
+    as_shipped = conf.exists() and set(conf.read_text().splitlines()) - {""} <= DEBIANS_OWN
+    if places.has_units and booted() and as_shipped and is_enabled("nats-server.service"):
+        systemctl("disable", "--now", "nats-server.service")
+        print_line(f"nats-server.service: stopped and disabled; {SERVICE}.service runs the server instead")
+    with socket.socket() as test:
+        test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            test.bind(("", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return
+            raise ConfigError(
+                f"port {port} is in use by another program (ss -ltnp 'sport = :{port}' shows it): stop it, or delete "
+                f"{places.file('server.conf')} and {places.config}, and use another --port"
+            ) from None
+
+
+# ---- sites
+
+
+def reload_keys(places: Places, change: Callable[[Keys], Keys] = lambda keys: keys) -> None:
+    """Change the keys, and let the server take them; if it does not, all is as before. Raises ServerError."""
+    before = places.read_keys()
+    try:
+        # Twice: after the first, nats-server 2.10 to 2.15 lets a new account import from the log's former account.
+        for _ in range(2):
+            seed, probe = new_key()
+            places.write_keys(structs.replace(change(before), probe=probe))
+            if process(places) is None:
+                print_line(
+                    f"no NATS server runs here with {places.file('server.conf')}: it takes this change when it starts"
+                )
+                return
+            reload(places, settings.load(places.config).hub, seed)
+    except ServerError:
+        places.write_keys(before)
+        raise
+
+
+def _name(name: str) -> str:
+    if not sites.NAME.fullmatch(name):
+        raise ConfigError(f"NAME {name!r}: expected 1 to 32 letters, digits, - or _")
+    return name
+
+
+def add_add_site(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of add-site."""
+    parser.add_argument("name", metavar="NAME", help="name of the site")
+    parser.add_argument(
+        "--key", metavar="KEY", help="public key of the site; without it, print the command that the site runs"
+    )
+    parser.add_argument("--replace", action="store_true", help="replace the key of a site that has one")
+
+
+def add_site(arguments: argparse.Namespace) -> int:
+    """Let a site publish; without its key, print what the site runs. Raises ConfigError or ServerError."""
+    places, name, key = places_of(arguments), _name(arguments.name), arguments.key
+    keys = places.read_keys()
+    if key is None:
+        if name in keys.sites:
+            sys.stderr.write(f"netscand-hub: site {name} has a key already; this command replaces it\n")
+        print_line(join_command(places, name))
+        return 0
+    if not KEY.fullmatch(key):
+        hint = (
+            "; that is a private key, which must stay at the site: make another one there"
+            if key.startswith("SU")
+            else ""
+        )
+        raise ConfigError(
+            f"--key {'(hidden)' if hint else repr(key)}: expected a public key, U and 55 characters{hint}"
+        )
+    owner = next((site for site, one in keys.sites.items() if one == key), None)
+    if owner == name:
+        print_line(f"site {name} has this key already")
+        return 0
+    if owner is not None or key in (keys.admin, keys.hub):
+        raise ConfigError(f"--key {key}: it is the key of {owner or 'this hub'} already; make another one for {name}")
+    if name in keys.sites and not arguments.replace:
+        raise ConfigError(
+            f"NAME {name}: taken by the key {keys.sites[name]}; choose another name, or replace the key: --replace"
+        )
+    reload_keys(places, lambda keys: structs.replace(keys, sites=keys.sites | {name: key}))
+    print_line(f"site {name} may publish with its key")
+    return 0
+
+
+def join_command(places: Places, name: str) -> str:
+    """Return the command that a site runs."""
+    table = settings.load(places.config).hub
+    words = ["sudo netscand-uplink join", str(table.address), name]
+    if table.ca_file:
+        try:
+            pem = Path(table.ca_file).read_text()
+        except OSError as error:
+            raise ConfigError(f"[hub] ca_file {table.ca_file!r}: {error.strerror}; run netscand-hub init") from None
+        words.append(f"--ca {base64.b64encode(ssl.PEM_cert_to_DER_cert(pem)).decode()}")
+    return " ".join(words)
+
+
+def add_remove_site(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of remove-site."""
+    parser.add_argument("name", metavar="NAME", help="name of the site")
+    parser.add_argument("--purge", action="store_true", help="delete its events and its devices from the log, too")
+
+
+def remove_site(arguments: argparse.Namespace) -> int:
+    """Revoke the key of a site, and end its connection. Raises ConfigError or ServerError."""
+    places, name = places_of(arguments), _name(arguments.name)
+    keys = places.read_keys()
+    if name not in keys.sites and not arguments.purge:
+        known = ", ".join(sorted(keys.sites)[:20]) or "none"
+        raise ConfigError(f"NAME {name}: no such site; known: {known}")
+    if name in keys.sites:
+        reload_keys(
+            places, lambda keys: structs.replace(keys, sites={k: v for k, v in keys.sites.items() if k != name})
+        )
+        print_line(f"site {name}: its key is revoked, and its connections have ended")
+    if arguments.purge:
+        table = settings.load(places.config).hub
+        deleted = with_server(places, table, lambda server: purge(server, name))
+        print_line(f"site {name}: {deleted} messages deleted")
+    return 0
+
+
+async def purge(server: LogServer, site: str) -> int:
+    """Delete what the streams have of a site; return how many messages. Raises ServerError."""
+    own = (f"{sites.PREFIX}.{site}.>",)
+    deleted = 0
+    for stream, subjects in (
+        (sites.LOG, own), (sites.STATE, own), (sites.CURSOR, (sites.cursor_subject(site),)),
+        (f"KV_{sites.OWNER}", (sites.owner_subject(site),)),
+    ):  # fmt: skip
+        await until_followed(server, stream)
+        for subject in subjects:
+            answer = await server.request(f"STREAM.PURGE.{stream}", {"filter": subject})
+            if error := answer.get("error"):
+                raise ServerError(f"stream {stream}: {error.get('description')}; netscand-hub doctor finds the cause")
+            deleted += answer.get("purged", 0)
+    return deleted
+
+
+async def until_followed(server: LogServer, stream: str) -> None:
+    """Wait until a derived stream has everything of the log, for a while."""
+    import asyncio
+
+    until = time.monotonic() + START
+    while time.monotonic() < until:
+        answer: dict[str, Any] = await server.request(f"STREAM.INFO.{stream}")
+        if not any(source.get("lag") for source in answer.get("sources") or ()):
+            return
+        await asyncio.sleep(0.1)

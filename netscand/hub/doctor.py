@@ -1,0 +1,237 @@
+"""`netscand-hub doctor`: checks of the server, the streams, the keys and the sites; `--repair` corrects what it can."""
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+
+import msgspec
+
+from netscand import sites
+from netscand.config import ConfigError
+from netscand.hub import settings
+from netscand.hub.administration import places_of, reload_keys
+from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
+from netscand.hub.places import SOON, Places, ends_within, openssl
+from netscand.hub.server_config import accounts_text
+from netscand.protocol import CheckReport, CheckResult
+
+LEAST_FREE = 0.1
+"""Part of the disk that must be free."""
+OLDEST = (2, 10)
+"""Version of the server."""
+REPAIR = "netscand-hub doctor --repair"
+
+
+def ok(check: str, found: str, hint: str | None = None) -> CheckResult:
+    """Return the result of a check that passed."""
+    return CheckResult(check=check, verdict="ok", found=found, hint=hint)
+
+
+def warning(check: str, found: str, hint: str) -> CheckResult:
+    """Return the result for a hub that works, with restrictions."""
+    return CheckResult(check=check, verdict="warning", found=found, hint=hint)
+
+
+def failed(check: str, found: str, hint: str) -> CheckResult:
+    """Return the result for a hub that cannot work."""
+    return CheckResult(check=check, verdict="failed", found=found, hint=hint)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of doctor."""
+    parser.add_argument(
+        "--repair", action="store_true", help="correct streams and keys; rebuild derived streams of the log"
+    )
+    parser.add_argument("--json", action="store_true", help='print an object with "ok" and the list "checks"')
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Run all checks, and print their results; return 1 if one failed. Raises ConfigError."""
+    checks = list(examine(places_of(arguments), repair=arguments.repair))
+    report = CheckReport(ok=all(one.verdict != "failed" for one in checks), checks=checks)
+    if arguments.json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    else:
+        widest = max(len(one.check) for one in checks)
+        for one in checks:
+            sys.stdout.write(f"{one.verdict:<7}  {one.check:<{widest}}  {one.found}\n")
+            if one.hint:
+                sys.stdout.write(f"{'':<7}  {'':<{widest}}  → {one.hint}\n")
+    return 0 if report.ok else 1
+
+
+def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
+    """Check the files, then the server, then what it has."""
+    try:
+        table = settings.load(places.config).hub
+    except ConfigError as wrong:
+        yield failed("configuration", "; ".join(wrong.faults), "correct it; if it is missing: netscand-hub init HOST")
+        return
+    yield ok("configuration", f"{places.config}: good")
+    try:
+        yield from check_files(places)
+        yield from check_rights(places, repair=repair)
+        yield from check_certificate(places)
+        yield check_disk(places)
+        yield from with_server(places, table, lambda server: check_server(server, places, repair=repair))
+    except ConfigError as wrong:
+        yield failed("files", "; ".join(wrong.faults), "as root; if a file is missing: netscand-hub init")
+    except ServerError as error:
+        yield failed("server", str(error), "then run netscand-hub doctor again")
+
+
+def check_files(places: Places) -> Iterator[CheckResult]:
+    """Check that only root reads the private keys."""
+    secret = [places.file("admin.key"), places.hub_key, places.file("server.key"), places.file("ca.key")]
+    wrong = [str(path) for path in secret if path.exists() and path.stat().st_mode & 0o077]
+    if wrong:
+        yield failed(
+            "keys",
+            f"other users can read {', '.join(wrong)}",
+            f"chmod 600 {' '.join(wrong)}; make new keys if it was read",
+        )
+    else:
+        yield ok("keys", "only root reads the private keys")
+    text = places.file("server.conf").read_text() if places.file("server.conf").exists() else ""
+    if not re.search(r"(?m)^\s*sync_interval:\s*always\b", text):
+        hint = f"add sync_interval: always to jetstream in {places.file('server.conf')}, then restart the server"
+        yield warning("server.conf", "an acknowledged event may be lost with the power", hint)
+
+
+def check_rights(places: Places, *, repair: bool) -> Iterator[CheckResult]:
+    """Check that the server's file has the rights that this version gives to each key."""
+    keys = places.read_keys()
+    path = places.file("accounts.conf")
+    if (path.read_text() if path.exists() else "") == accounts_text(keys):
+        yield ok("rights", f"{len(keys.sites)} sites, each with its own key and no other right")
+    elif repair:
+        reload_keys(places)
+        yield ok("rights", f"{path}: written again, and the server has it")
+    else:
+        yield failed("rights", f"{path} is not what netscand-hub makes of keys.json", REPAIR)
+
+
+def check_certificate(places: Places) -> Iterator[CheckResult]:
+    """Check how long the certificates are valid."""
+    for name in ("server.pem", "ca.pem"):
+        path = places.file(name)
+        if not path.exists():
+            continue
+        end = openssl("x509", "-in", str(path), "-noout", "-enddate").partition("=")[2].strip()
+        again = (
+            "netscand-hub init" if places.file("ca.key").exists() else "netscand-hub init --certificate FILE --key FILE"
+        )
+        if ends_within(path, 0):
+            yield failed("certificate", f"{path} ended on {end}", again)
+        elif ends_within(path, SOON):
+            yield warning("certificate", f"{path} ends on {end}", again)
+        else:
+            yield ok("certificate", f"{path} is valid until {end}")
+
+
+def check_disk(places: Places) -> CheckResult:
+    """Check the space where the log is."""
+    folder = next(path for path in (places.store, *places.store.parents) if path.exists())
+    usage = shutil.disk_usage(folder)
+    found = f"{folder}: {usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free"
+    if usage.free < LEAST_FREE * usage.total:
+        return warning("disk", found, "sites wait while it is full: free space, or make the log smaller")
+    return ok("disk", found)
+
+
+async def check_server(server: LogServer, places: Places, *, repair: bool) -> list[CheckResult]:
+    """Check the server, its streams, and what is derived of the log. Raises ServerError."""
+    results = []
+    version = server.client.connected_server_version
+    if (version.major, version.minor) < OLDEST:
+        results.append(
+            failed("server", f"nats-server {version.major}.{version.minor}", "nats-server 2.10 or newer is needed")
+        )
+    else:
+        running = f"nats-server {version.major}.{version.minor}.{version.patch} answers"
+        results.append(
+            ok("server", running + ("" if process(places) else ", on another host or not started by our unit"))
+        )
+    info = await server.request("INFO")
+    if info.get("error"):
+        return [*results, failed("server", f"no JetStream: {info['error'].get('description')}", "netscand-hub init")]
+    size = (await server.request(f"STREAM.INFO.{sites.LOG}")).get("config", {}).get("max_bytes")
+    wanted = {stream["name"]: stream for stream in sites.streams(size=size or 10 * 2**30)}
+    for name, stream in wanted.items():
+        results.append(await check_stream(server, stream, repair=repair))
+        if results[-1].verdict == "failed" and name == sites.LOG:
+            return results
+    results.append(await check_derived(server, wanted, repair=repair))
+    return results
+
+
+async def check_stream(server: LogServer, stream: dict[str, object], *, repair: bool) -> CheckResult:
+    """Check that a stream is there, and configured as we make it."""
+    name = str(stream["name"])
+    found = await server.request(f"STREAM.INFO.{name}")
+    if repair:
+        done = await server.make_stream(stream)
+        if done != "ready":
+            return ok(name, done)
+    elif "error" in found:
+        return failed(name, f"the stream is missing: {found['error'].get('description')}", REPAIR)
+    elif wrong := differences(found["config"], stream):
+        shown = ", ".join(f"{key} is {found['config'].get(key)!r}" for key in wrong)
+        return warning(name, f"configured otherwise than by netscand-hub: {shown}", REPAIR)
+    state = found["state"]
+    lag = sum(source.get("lag", 0) for source in found.get("sources") or ())
+    behind = f", {lag} messages behind the log" if lag else ""
+    return ok(name, f"{state['messages']} messages, {state['bytes'] / 2**20:.1f} MiB{behind}")
+
+
+async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]], *, repair: bool) -> CheckResult:
+    """Check that each derived stream has only what is in the log; after different restores, one is ahead of it."""
+    log = (await server.request(f"STREAM.INFO.{sites.LOG}"))["state"]
+    ahead = [
+        name for name in (sites.STATE, sites.CURSOR) if await is_ahead(server, name, log["first_seq"], log["last_seq"])
+    ]
+    if not ahead:
+        return ok("derived", f"{sites.STATE} and {sites.CURSOR} agree with the log")
+    if not repair:
+        return failed(
+            "derived",
+            f"{' and '.join(ahead)}: messages that the log does not have, as after different restores",
+            REPAIR,
+        )
+    for name in ahead:
+        if error := (await server.request(f"STREAM.DELETE.{name}")).get("error"):
+            raise ServerError(f"stream {name}: {error.get('description')}; run this again")
+        await server.make_stream(wanted[name])
+    return ok(
+        "derived",
+        f"{' and '.join(ahead)}: created again from the log",
+        "a device without an event in the log comes back with its next event",
+    )
+
+
+async def is_ahead(server: LogServer, stream: str, first: int, last: int) -> bool:
+    """Return whether the last message, or that of a site, in a derived stream is not in the log."""
+    state = (await server.request(f"STREAM.INFO.{stream}"))["state"]
+    if not state["messages"]:
+        return False
+    candidates = [{"seq": state["last_seq"]}]
+    if stream == sites.CURSOR:
+        names = (await server.request(f"STREAM.INFO.{stream}", {"subjects_filter": ">"}))["state"].get("subjects") or {}
+        candidates = [{"last_by_subj": subject} for subject in names]
+    for candidate in candidates:
+        derived = await direct(server, stream, candidate)
+        source = re.match(r"\S+ (\d+)", derived.get(sites.SOURCE, ""))
+        if source is None or int(source[1]) < first:
+            continue
+        origin = await direct(server, sites.LOG, {"seq": int(source[1])})
+        if int(source[1]) > last or origin.get(sites.MESSAGE_ID) != derived.get(sites.MESSAGE_ID):
+            return True
+    return False
+
+
+async def direct(server: LogServer, stream: str, which: dict[str, object]) -> dict[str, str]:
+    """Return the headers of a message in a stream; of one that is not there, only its status."""
+    message = await server.raw(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(which))
+    return {str(key): value for key, value in (message.headers or {}).items()}
