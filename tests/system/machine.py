@@ -192,9 +192,9 @@ class Machine:
         raise CommandFailed(f"no machine of {self.tree}: {self._said()}")
 
     def _plug_in(self, lab: Lab) -> None:
-        port = f"machine{self._init % 10_000}"
+        port, last = f"machine{self._init % 10_000}", int(self._address.rpartition(".")[2])
         lab.switch.ip(
-            f"link add {port} type veth peer name host0 address 52:54:00:77:ff:02 netns {self._init}",
+            f"link add {port} type veth peer name host0 address 52:54:00:77:ff:{last:02x} netns {self._init}",
             f"link set {port} master br0 up",
         )
         command(

@@ -10,7 +10,8 @@ from tests.lab.spaces import ROOT, command
 from tests.system.machine import tree
 
 UNITS = ROOT / "systemd"
-SERVICES = ("netscand-mqtt.service", "netscand-notify.service", "netscand-uplink.service")
+SERVICES = ("netscand-mqtt.service", "netscand-notify.service", "netscand-uplink.service", "netscand-hub.service")
+SERVER = "netscand-nats.service"
 
 
 @pytest.fixture(params=["bookworm", "trixie"])
@@ -29,7 +30,7 @@ class Offline:
         self.root = root
         self.units.mkdir(parents=True)
         self.own.mkdir(parents=True)
-        for unit in ("netscand.service", "netscand.socket", "netscand-failed.target", *SERVICES):
+        for unit in ("netscand.service", "netscand.socket", "netscand-failed.target", *SERVICES, SERVER):
             shutil.copy(UNITS / unit, self.units)
 
     def analyze(self, verb: str, *words: str) -> str:
@@ -54,7 +55,7 @@ def test_the_exposure_is_at_most_1_6(offline: Offline) -> None:
 
 def test_the_exposure_of_a_service_is_at_most_1_5(offline: Offline) -> None:
     """It needs no capability, no raw socket, and no file of others."""
-    for unit in SERVICES:
+    for unit in (*SERVICES, SERVER):
         assert offline.exposure(unit) <= 1.5
 
 
@@ -95,12 +96,13 @@ def test_both_understand_every_line(offline: Offline) -> None:
             "/usr/bin/netscand", "/mnt/netscand"
         )
     )
-    for unit in SERVICES:
-        text = re.sub(r"(?m)^Documentation=.*\n", "", (offline.units / unit).read_text())
-        (offline.units / unit).write_text(re.sub(r"/usr/bin/netscand-\w+", "/mnt/netscand", text))
+    for unit in (*SERVICES, SERVER):
+        text = re.sub(r"(?m)^(Documentation|ExecReload)=.*\n", "", (offline.units / unit).read_text())
+        program = r"/usr/bin/netscand-\w+|/usr/sbin/nats-server"
+        (offline.units / unit).write_text(re.sub(program, "/mnt/netscand", text))
     socket = (offline.units / "netscand.socket").read_text()
     (offline.units / "netscand.socket").write_text(re.sub(r"(?m)^Documentation=.*\n", "", socket))
-    for unit in ("netscand.service", *SERVICES):
+    for unit in ("netscand.service", *SERVICES, SERVER):
         assert offline.analyze("verify", f"/mnt/usr/lib/systemd/system/{unit}") == ""
 
 
