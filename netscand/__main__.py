@@ -151,7 +151,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; packaging/manuals.py makes the manual page from it."""
-    parser = argparse.ArgumentParser("netscand", description="Monitor which devices are on the local networks.")
+    parser = argparse.ArgumentParser(
+        "netscand", description="Monitor which devices are on the local networks.", allow_abbrev=False
+    )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration file (default {DEFAULT}, if it exists)"
     )

@@ -56,7 +56,7 @@ def send(mail: EmailMessage, options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Read, write, send; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--smtp", metavar="HOST[:PORT]", default="localhost")
     parser.add_argument("--from", dest="sender", metavar="ADDRESS", required=True)
     parser.add_argument("--to", metavar="ADDRESS", action="append", required=True)

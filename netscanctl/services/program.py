@@ -99,7 +99,7 @@ class Program(Generic[T]):
 
     def parser(self) -> argparse.ArgumentParser:
         """Return the parser of the command line; packaging/manuals.py makes the manual page from it."""
-        parser = argparse.ArgumentParser(f"netscand-{self.name}", description=self.summary)
+        parser = argparse.ArgumentParser(f"netscand-{self.name}", description=self.summary, allow_abbrev=False)
         parser.add_argument(
             "--config",
             type=Path,

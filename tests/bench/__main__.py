@@ -22,7 +22,7 @@ ROWS = (
 
 def main() -> int:
     """The exit code: 0 if every figure with a bound holds."""
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__, allow_abbrev=False)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(row.name for row in ROWS))
     parser.add_argument("--quick", action="store_true", help="a tenth of the work; not to be quoted")
     parser.add_argument("--long", action="store_true", help="10,000 clients in fanout; the rows presence and idle")

@@ -182,7 +182,7 @@ def main() -> int:
     """Read the arguments; the exit code."""
     # sh lets what it starts with & ignore Ctrl-C, and so would watch, which is ended by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__, allow_abbrev=False)
     parser.add_argument("--seconds", type=above_nothing, default=LASTS, help=f"how long (default {LASTS:g})")
     try:
         demo(parser.parse_args().seconds)

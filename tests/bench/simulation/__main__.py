@@ -130,7 +130,7 @@ def table(results: Results) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print the table and each bound; 1 if one is missed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.simulation", description=__doc__, allow_abbrev=False)
     parser.add_argument("--seeds", default="501-502", help="one, or FIRST-LAST; tuned on 1-40, so report on others")
     parser.add_argument("--days", type=float, default=17.0)
     parser.add_argument("--classes", default="", help="comma-separated; all by default")
