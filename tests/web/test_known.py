@@ -113,6 +113,29 @@ def test_ages_and_their_heads_are_not_cut(full: Page, width: int) -> None:
     assert full.js("document.querySelector('th.c-vendor').checkVisibility()")
 
 
+def test_a_device_that_was_only_labelled_was_never_seen(full: Page, daemon: Daemon) -> None:
+    """Its row says so, and not when it was labelled."""
+    mac = "02:00:5e:00:53:99"
+    daemon.request("PATCH", f"/api/devices/{mac}", {"label": "Freezer"})
+    there = f"document.querySelector('[data-mac=\"{mac}\"]')"
+    full.until(f"!!{there}")
+    assert full.js(f"['last', 'first'].map((one) => {there}.querySelector(`.c-${{one}}_seen`).textContent)") == [
+        "never", "never",
+    ]  # fmt: skip
+    full.click(f'[data-mac="{mac}"] a')
+    full.until("document.querySelector('.verdict b')?.textContent === 'unknown'")
+    daemon.request("DELETE", f"/api/devices/{mac}")
+
+
+def test_the_counts_name_this_host_that_they_leave_out(full: Page) -> None:
+    """With it, they are the rows of the list; a search that leaves it out leaves the sentence out."""
+    full.until("/^All \\d+ \\+ this host$/.test(document.querySelector('#presence label').innerText.replace(/\\s+/g, ' '))")
+    assert full.js(f"{selectors.ROWS}.length") == full.js(selectors.COUNT) + 1
+    full.js("document.querySelector('#search').focus()")
+    full.type("weather")
+    full.until("!document.querySelector('#count-self').checkVisibility()")
+
+
 def test_this_host_was_seen_now(full: Page) -> None:
     """It sends no frames to itself, and is here."""
     here = f"{selectors.ROWS}.find(row => /this host/.test(row.innerText))"

@@ -154,6 +154,31 @@ def test_who_has_nothing_to_sort_by_goes_last_both_ways(page: Page, sort: str, f
         assert down[:2] == ["10.0.0.2", "10.0.0.10"]
 
 
+def test_a_device_that_was_never_seen_has_no_age(page: Page) -> None:
+    """Its times are those of the annotation: in a row it is "never", sorted last both ways, and in no export."""
+    body = """
+    const { asCsv } = await import('/web/export.js');
+    const at = '2026-01-01T09:00:00Z';
+    const never = { kinds: ['never_seen'], status: 'unknown', ip: null, addresses: [], first_seen: at, last_seen: at,
+      status_since: at };
+    const devices = [device(1, never), device(2)];
+    const view = new View();
+    const order = (sort, descending) => {
+      Object.assign(view.query, { sort, descending });
+      view.make(new Map(devices.map((one) => [one.mac, one])));
+      return view.rows.map((one) => one.ip);
+    };
+    return [order('last_seen', false), order('last_seen', true), order('first_seen', false), order('first_seen', true),
+      asCsv(devices).includes('2026-01-01T09'), devices];
+    """
+    *orders, in_csv, devices = run(page, body)
+    assert orders == [["10.0.0.2", None]] * 4
+    assert not in_csv
+    from netscanctl.export import as_csv
+
+    assert "2026-01-01T09" not in as_csv(msgspec.convert(devices, list[protocol.Device]))
+
+
 def test_the_counts_leave_this_host_out_and_follow_the_filters(page: Page) -> None:
     """By presence, of those that fit search and network."""
     body = """
@@ -163,12 +188,15 @@ def test_the_counts_leave_this_host_out_and_follow_the_filters(page: Page) -> No
     const counts = (query) => {
       Object.assign(view.query, { text: '', status: '', network: '', notKnown: false }, query);
       view.make(new Map(devices.map((one) => [one.mac, one])));
-      return [view.counts.online, view.counts.offline, view.counts.notKnown, view.rows.length];
+      const { online, offline, notKnown, self } = view.counts;
+      return [online, offline, notKnown, view.rows.length, self];
     };
     return [counts({}), counts({ status: 'offline' }), counts({ network: OTHER }), counts({ text: '10.0.0.3' }),
       counts({ notKnown: true }), counts({ notKnown: true, status: 'online' })];
     """
-    assert run(page, body) == [[2, 1, 2, 4], [2, 1, 1, 1], [1, 0, 0, 1], [0, 1, 1, 1], [1, 1, 2, 2], [1, 1, 1, 1]]
+    assert run(page, body) == [
+        [2, 1, 2, 4, 1], [2, 1, 1, 1, 1], [1, 0, 0, 1, 0], [0, 1, 1, 1, 0], [1, 1, 2, 2, 0], [1, 1, 1, 1, 0],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import { DEVICE_KINDS, deviceKindOf } from "./kinds.js";
 import { hours, legend, partsOf, query, week } from "./presence.js";
 import { device as path } from "./rest.js";
 import {
-  age, count, displayName, evidenceOf, inFull, isNew, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
+  age, count, displayName, evidenceOf, inFull, isNeverSeen, isNew, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
 } from "./words.js";
 
 const COUNTED_AGAIN = 600_000; // ms until the presence by hour is requested again
@@ -186,13 +186,14 @@ export class DevicePane {
     const source = sourceOf({ ...device, label: null });
     const single = this.single; // what only the request for one device shows
     const [same, unsolicited] = [single?.probably_same_as, single?.last_unsolicited];
-    const never = device.kinds.includes("never_seen"); // its times are those of the annotation
+    const never = isNeverSeen(device);
     const here = device.kinds.includes("self") && device.status === "online"; // sends nothing to itself
     const seen = (text) => never ? ["never"] : [age(since(text)), inFull(text)];
     say(this.title, displayName(device));
     say(this.sub, [deviceKindOf(device), ...kindsOf(device), device.known ? "known" : isNew(device, this.now()) ? "new" : ""].filter(Boolean).join(" · "));
     mark(this.dot, "class", `dot ${device.status}`);
-    say(this.presence, `${device.status} for ${span(Math.max(0, Math.floor(since(device.status_since))))}`);
+    const lasts = never ? "" : ` for ${span(Math.max(0, Math.floor(since(device.status_since))))}`;
+    say(this.presence, device.status + lasts);
     say(this.reason, device.reason);
     facts(this.facts, [
       ["IP", device.ip || "none"],

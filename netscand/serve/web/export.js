@@ -1,10 +1,15 @@
 // The list as a file: CSV with the columns of `netscanctl devices --format csv`, or JSON as the contract has it.
 
+import { isNeverSeen } from "./words.js";
+
+/** Return the function that returns a time of a device; none of one that was never seen. */
+const time = (key) => (device) => (isNeverSeen(device) ? "" : device[key]);
+
 const COLUMNS = {
   status: "status", ip: "ip", mac: "mac", name: (device) => device.label || device.hostname, hostname: "hostname",
   label: "label", vendor: "vendor", kinds: (device) => device.kinds.join(" "),
-  known: (device) => (device.known ? "yes" : "no"), status_since: "status_since", first_seen: "first_seen",
-  last_seen: "last_seen", reason: "reason", notes: "notes", kind: "kind",
+  known: (device) => (device.known ? "yes" : "no"), status_since: time("status_since"),
+  first_seen: time("first_seen"), last_seen: time("last_seen"), reason: "reason", notes: "notes", kind: "kind",
 };
 
 /** Characters that start a formula in a spreadsheet, also after separators other than the comma: names are hostile. */

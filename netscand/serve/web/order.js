@@ -1,7 +1,7 @@
 // Filter and order of the devices. Pure.
 
 import { deviceKindOf } from "./kinds.js";
-import { nameOf, vendorOf } from "./words.js";
+import { isNeverSeen, nameOf, vendorOf } from "./words.js";
 
 const RANK = { online: 0, unknown: 1, offline: 2 };
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
@@ -16,8 +16,8 @@ const COLUMNS = {
   vendor: [(device) => vendorOf(device) || null, byText],
   mac: [(device) => parseInt(device.mac.replaceAll(":", ""), 16), byNumber],
   network: [(device) => networkOf(device) || null, byText],
-  last_seen: [(device) => -Date.parse(device.last_seen), byNumber],
-  first_seen: [(device) => -Date.parse(device.first_seen), byNumber],
+  last_seen: [(device) => (isNeverSeen(device) ? null : -Date.parse(device.last_seen)), byNumber],
+  first_seen: [(device) => (isNeverSeen(device) ? null : -Date.parse(device.first_seen)), byNumber],
 };
 
 export const SORTABLE = Object.keys(COLUMNS);
@@ -69,8 +69,8 @@ export class View {
     this.query = { text: "", status: "", network: "", notKnown: false, sort: "ip", descending: false };
     /** The devices to show, in order. */
     this.rows = [];
-    /** Number of devices by status, and not known, that match the rest of the query, without this host. */
-    this.counts = { online: 0, offline: 0, unknown: 0, notKnown: 0 };
+    /** Number of devices by status, and not known, that match the rest of the query; this host's are counted as `self`. */
+    this.counts = { online: 0, offline: 0, unknown: 0, notKnown: 0, self: 0 };
     this.notes = new Map(); // MAC → {device, text, key, order}
     this.sort = null;
   }
@@ -85,7 +85,7 @@ export class View {
     const { text, status, network, notKnown, sort, descending } = this.query;
     const [keyOf, compare] = COLUMNS[sort];
     const wanted = words(text);
-    const counts = { online: 0, offline: 0, unknown: 0, notKnown: 0 };
+    const counts = { online: 0, offline: 0, unknown: 0, notKnown: 0, self: 0 };
     const shown = [];
     if (this.sort !== sort) this.notes.clear();
     this.sort = sort;
@@ -102,7 +102,8 @@ export class View {
       const unfamiliar = isNotKnown(device);
       if (unfamiliar && hasStatus) counts.notKnown += 1;
       if (notKnown && !unfamiliar) continue;
-      if (!device.kinds.includes("self")) counts[device.status] = (counts[device.status] || 0) + 1;
+      const group = device.kinds.includes("self") ? "self" : device.status;
+      counts[group] = (counts[group] || 0) + 1;
       if (hasStatus) shown.push(note);
     }
     if (this.notes.size > devices.size) {

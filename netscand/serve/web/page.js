@@ -181,9 +181,10 @@ function sort() {
 }
 
 function paintCounts() {
-  const { online, offline, unknown, notKnown } = view.counts;
+  const { online, offline, unknown, notKnown, self } = view.counts;
   const counts = { all: online + offline + unknown, online, offline, unknown, "not-known": notKnown };
   for (const [name, number] of Object.entries(counts)) say(find(`#count-${name}`), number.toLocaleString());
+  find("#count-self").hidden = !self; // the daemon does not count it, and the list has it
   find("#chip-unknown").hidden = !unknown && view.query.status !== "unknown";
   const empty = find("#empty");
   empty.hidden = view.rows.length > 0;

@@ -23,7 +23,7 @@ export class Settings {
   async load() {
     try {
       const { settings } = await this.ask("GET", "api/settings");
-      say(this.why, "The configuration in force. To change it, edit netscand.toml on the host, then: systemctl reload netscand");
+      say(this.why, "The configuration in force. To change it, edit netscand.toml on the host, then: sudo netscanctl reload");
       const tables = new Map(settings.map(({ table }) => [table, []]));
       for (const setting of settings) tables.get(setting.table).push(setting);
       this.#show(tables);

@@ -4,7 +4,7 @@
 import { el, mark, say } from "./element.js";
 import { deviceKindOf, iconOf } from "./kinds.js";
 import { networkOf } from "./order.js";
-import { age, inFull, isNew, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
+import { age, inFull, isNeverSeen, isNew, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
 
 /** Sort key → title of a column. */
 export const COLUMNS = {
@@ -60,14 +60,16 @@ class Row {
 
   tick(now) {
     const present = this.device.status === "online" && this.device.kinds.includes("self"); // sends nothing to itself
-    say(this.last, present ? "now" : age((now - this.lastAt) / 1000));
-    say(this.first, age((now - this.firstAt) / 1000));
+    const never = isNeverSeen(this.device);
+    say(this.last, never ? "never" : present ? "now" : age((now - this.lastAt) / 1000));
+    say(this.first, never ? "never" : age((now - this.firstAt) / 1000));
   }
 
   /** Set the full times as a tooltip, only on hover. */
   explain() {
-    this.last.title = inFull(this.device.last_seen);
-    this.first.title = inFull(this.device.first_seen);
+    const never = isNeverSeen(this.device);
+    this.last.title = never ? "" : inFull(this.device.last_seen);
+    this.first.title = never ? "" : inFull(this.device.first_seen);
     mark(this.dot.parentNode, "title", this.device.reason);
     const names = [nameOf(this.device), this.aka.textContent].filter(Boolean).join(", ");
     mark(this.link.parentNode, "title", names || null);

@@ -63,9 +63,12 @@ export const displayName = (device) => nameOf(device) || device.ip || device.mac
 /** Return the vendor; a randomized MAC has none. */
 export const vendorOf = (device) => device.vendor || (device.randomized_mac ? "(randomized MAC)" : "");
 
+/** Return whether a device was only annotated: its times are those of the annotation. */
+export const isNeverSeen = (device) => device.kinds.includes("never_seen");
+
 /** Return whether a device was first seen within a day before `now` (ms), and no user marked it as known. */
 export const isNew = (device, now) => !device.known && !device.kinds.includes("self")
-  && !device.kinds.includes("never_seen") && Math.abs(now - Date.parse(device.first_seen)) < DAY * 1000;
+  && !isNeverSeen(device) && Math.abs(now - Date.parse(device.first_seen)) < DAY * 1000;
 
 const SOURCES = { dhcp: "DHCP", mdns: "mDNS", dns: "DNS", nbns: "NBNS" };
 
