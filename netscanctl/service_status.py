@@ -1,10 +1,12 @@
 """Status files of the services: each service writes one in /run, and `netscanctl status` reads them.
 
 systemd makes the folder for the service alone (`RuntimeDirectory=`) and removes it when the service ends. Only root can
-make such a folder, so other users cannot add lines; and the daemon makes no connections (law 10).
+make such a folder, so other users cannot add lines; and the daemon makes no connections (law 10). A service that a user
+runs by hand writes in that user's own folder (`XDG_RUNTIME_DIR`, of pam_systemd(8)), and only that user reads it.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,13 +53,27 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def own_run(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the folder for files of this user's running programs; None without a session of systemd."""
+    folder = environment.get("XDG_RUNTIME_DIR", "")
+    return Path(folder) if os.path.isabs(folder) else None
+
+
 def read_statuses(daemon: str, run: Path = RUN) -> list[ServiceStatus]:
-    """Return the status of each service on this host that follows the daemon at this address, by name."""
+    """Return the status of each service on this host that follows the daemon at this address, by name.
+
+    Of the services of systemd, in `run`, and of those that this user runs by hand.
+    """
     found = []
-    for path in sorted(run.glob(f"netscand-*/{FILE}")):
+    folders = [run, *filter(None, [own_run()])]
+    for path in sorted((path for folder in folders for path in folder.glob(f"netscand-*/{FILE}")), key=_by_name):
         with suppress(OSError, msgspec.MsgspecError), path.open("rb") as file:
             found.append(msgspec.json.decode(file.read(LARGEST), type=ServiceStatus))
     return [status for status in found if status.daemon == daemon]
+
+
+def _by_name(path: Path) -> tuple[str, Path]:
+    return path.parent.name, path
 
 
 def missing_services(running: Iterable[ServiceStatus], enabled: Path = ENABLED) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from netscanctl.service_status import FILE, WRITE_INTERVAL, ServiceStatus, timestamp
+from netscanctl.service_status import FILE, WRITE_INTERVAL, ServiceStatus, own_run, timestamp
 from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand import __version__
 
@@ -35,8 +35,7 @@ class Report:
     ) -> None:
         self.status = ServiceStatus(name=name, version=__version__, daemon=daemon, updated_at=timestamp())
         self._notify = notify
-        folder = environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-        self._file = Path(folder, FILE) if folder else None
+        self._file = _status_file(name, environment)
         self._problems: dict[str, str] = {}
         # Imported late: the manual pages are made where it is not installed.
         from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -138,3 +137,18 @@ class Report:
         """Return the status in one line."""
         behind = f"{self.status.behind} events to deliver" if self.status.behind else "up to date"
         return "; ".join([*self.status.problems, behind])
+
+
+def _status_file(name: str, environment: Mapping[str, str]) -> Path | None:
+    """Return the file for `netscanctl status`: in the folder that systemd made, or of one run by hand in our own."""
+    if folder := environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
+        return Path(folder, FILE)
+    if (own := own_run(environment)) is None:
+        return None
+    place = own / f"netscand-{name}"
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        log.warning("%s: %s", place, error.strerror)
+        return None
+    return place / FILE

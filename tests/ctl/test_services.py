@@ -270,6 +270,26 @@ def test_status_files_of_any_content_are_survived(tmp_path: Path) -> None:
     assert [one.name for one in read_statuses("d", tmp_path)] == ["mqtt"]
 
 
+def test_a_service_run_by_hand_has_a_status_for_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the user's own folder; without one, as in cron, there is none."""
+    report = Report("mqtt", "d", lambda text: None, {"XDG_RUNTIME_DIR": str(tmp_path)})
+
+    async def play() -> None:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(report.run())
+            while not (tmp_path / "netscand-mqtt/status.json").exists():
+                await asyncio.sleep(0.01)
+            assert (tmp_path / "netscand-mqtt").stat().st_mode & 0o077 == 0
+            monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+            assert [one.name for one in read_statuses("d", tmp_path / "none")] == ["mqtt"]
+            monkeypatch.delenv("XDG_RUNTIME_DIR")
+            assert read_statuses("d", tmp_path / "none") == []
+            running.cancel()
+        assert not (tmp_path / "netscand-mqtt/status.json").exists()
+
+    asyncio.run(play())
+
+
 def test_an_enabled_service_without_a_status_does_not_run(tmp_path: Path) -> None:
     for name in ("netscand-mqtt.service", "netscand-notify.service", "netscand.service", "ssh.service"):
         (tmp_path / name).touch()
