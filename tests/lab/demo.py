@@ -73,22 +73,22 @@ class Step:
 
 def story(crowd: Crowd, computer: Host) -> Iterator[Step]:
     """What happens, one step at a time: each happens when the next is asked for."""
-    yield Step(4, "a visitor comes, and the telephone announces itself")
+    yield Step(4, "the phone of a visitor joins, and announces its address")
     crowd.join(VISITOR, VISITORS_MAC)
-    yield Step(9, "the laptop is closed without a word: it is asked before it counts as gone")
+    yield Step(9, "Jane's laptop sleeps, without a message: netscand probes it before it reports it offline")
     crowd.sleep("10.77.0.101")
-    yield Step(14, "the visitor's telephone takes another address")
+    yield Step(14, "the phone of the visitor gets another address")
     crowd.move(VISITORS_MAC, "10.77.0.111")
-    yield Step(19, "somebody pulls a computer's cable")
+    yield Step(19, "the cable of the computer 10.77.0.5 is unplugged")
     computer.unplug()
-    yield Step(33, "the laptop is opened again")
+    yield Step(33, "Jane's laptop wakes up")
     crowd.wake("10.77.0.101")
-    yield Step(38, "the cable is back, without an announcement: the next scan finds it")
+    yield Step(38, "the cable is plugged in again; the computer announces nothing, so the next scan finds it")
     computer.replug()
-    yield Step(46, "a second device claims the printer's address")
+    yield Step(46, "another device uses the address of the printer, 10.77.0.30: a conflict")
     crowd.join("10.77.0.30", "02:42:0a:4d:00:1e")
     crowd.speak("10.77.0.30")
-    yield Step(52, "the impostor and the visitor leave")
+    yield Step(52, "that device and the phone of the visitor leave")
     crowd.leave("02:42:0a:4d:00:1e")
     crowd.leave(VISITORS_MAC)
 
@@ -129,19 +129,20 @@ def demo(seconds: float) -> None:
         crowd = lab.crowd()
         crowd.conditions(loss=0.02, delay=(0.0005, 0.004))
         crowd.populate(AT_HOME, AT_HOME.values())
-        say(f"a LAN of {len(AT_HOME) + 2} devices, {lab.network}, in network namespaces; starting netscand in it")
+        devices = f"{len(AT_HOME) + 2} devices, {lab.network}"
+        say(f"simulating a LAN of {devices}, in network namespaces (no real interface is used); starting netscand")
         daemon = lab.daemon(f'{CONFIG}\n[listen]\ntcp = ["127.0.0.1:{port}"]\n')
         introduce(crowd)
         with Forwarder(lab.watcher.space, listening):
-            say(f"its page: http://127.0.0.1:{port}/   (while this runs, and on this machine only)")
+            say(f"page: http://127.0.0.1:{port}/   (while the demo runs, and on this machine only)")
             say(f"in another terminal: {NETSCANCTL} --socket {daemon.socket} devices")
-            say("netscanctl watch:  (Ctrl-C ends the demo)")
+            say("below: netscanctl watch, which lists the devices, then each change  (Ctrl-C ends the demo)")
             watch = lab.watcher.popen(daemon.ctl_argv("watch"))
             tell(crowd, computer, watch, time.monotonic(), seconds)
         if watch.poll() is None:
             watch.send_signal(signal.SIGINT)
             watch.wait(30)
-    say("everything is tidied away. ./dev run does the same on your own LAN")
+    say("the simulated LAN is removed; to run netscand on your own LAN: sudo ./dev run")
 
 
 def tell(crowd: Crowd, computer: Host, watch: "subprocess.Popen[bytes]", start: float, seconds: float) -> None:
@@ -187,7 +188,7 @@ def main() -> int:
     try:
         demo(parser.parse_args().seconds)
     except KeyboardInterrupt:
-        say("tidied away")
+        say("the simulated LAN is removed")
     return 0
 
 

@@ -42,7 +42,7 @@ def lines() -> Iterator[list[str]]:
         assert process.stderr is not None
         found: list[str] = []
         for line in process.stderr:
-            found += [line.partition(": ")[2].strip()] if "its page: " in line or "another terminal: " in line else []
+            found += [line.partition(": ")[2].strip()] if "— page: " in line or "another terminal: " in line else []
             if len(found) == 2:
                 break
         try:
