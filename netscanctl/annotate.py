@@ -20,15 +20,17 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print the changed device as JSON.")(command)
 
 
-def confirm(question: str) -> None:
-    """Ask a question if a person can answer it on a terminal. Raises Failure unless the answer is yes."""
-    if sys.stdin.isatty() and sys.stderr.isatty() and not click.confirm(question, err=True):
+def confirm(question: str) -> bool:
+    """Ask a question if a person can answer it on a terminal; return whether it was asked. Raises Failure for no."""
+    is_interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    if is_interactive and not click.confirm(question, err=True):
         raise Failure("cancelled")
+    return is_interactive
 
 
-def update_device(client: Client, mac: str, update: DeviceUpdate) -> tuple[bytes, Device]:
-    """Update a device; return it, raw and decoded. Raises Failure."""
-    answer = client.patch(device_path(mac), encode(update))
+def update_device(client: Client, mac: str, update: DeviceUpdate, *, minimal: bool = False) -> tuple[bytes, Device]:
+    """Update a device; return it, raw and decoded; `minimal`: without what other devices show. Raises Failure."""
+    answer = client.patch(device_path(mac), encode(update), minimal=minimal)
     return answer, client.read(answer, Device)
 
 

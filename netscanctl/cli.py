@@ -10,17 +10,12 @@ from typing import Any
 import click
 
 from netscanctl.client import Client, Daemon, Failure, find_daemon, socket_or_url
-from netscanctl.connect_hint import CHECKOUT
 from netscanctl.terminal import Terminal, print_failure
 from netscanctl.text import clean
 from netscand import __version__
+from netscand.checkout import CHECKOUT, COMMANDS, for_checkout
 from netscand.protocol import PROTOCOL
 
-COMMANDS = (
-    "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "kind", "known", "notes", "patience",
-    "forget", "import", "networks", "status", "token", "backup", "doctor", "completion",
-)  # fmt: skip
-"""In the order of `--help`. `scan-now` is the `command` of `netscanctl/commands/scan_now.py`."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it (128 + SIGINT)."""
 
@@ -78,7 +73,7 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None if it is unknown."""
+        """Import a command; None if it is unknown. `scan-now` is the `command` of netscanctl/commands/scan_now.py."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"netscanctl.commands.{cmd_name.replace('-', '_')}").command
@@ -107,6 +102,10 @@ class Commands(click.Group):
         except Failure as failure:
             print_failure(failure)
             sys.exit(failure.exit_code)
+        except click.UsageError as error:
+            if type(error) is not click.UsageError:  # those of click itself name no command
+                raise
+            raise click.UsageError(for_checkout(error.message), error.ctx) from None
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
         except click.Abort:  # Ctrl-C at a prompt

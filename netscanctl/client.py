@@ -19,8 +19,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from netscanctl.connect_hint import for_checkout, start_hint
+from netscanctl.connect_hint import start_hint
 from netscand import __version__, protocol
+from netscand.checkout import for_checkout
 
 DEFAULT_SOCKET = "/run/netscand/netscand.sock"
 TIMEOUT = 30.0
@@ -51,7 +52,7 @@ class Failure(Exception):
     exit_code = 1
 
     def __init__(self, cause: str, hint: str = "") -> None:
-        super().__init__(f"{cause}; {for_checkout(hint)}" if hint else cause)
+        super().__init__(for_checkout(f"{cause}; {hint}" if hint else cause))
         self.cause = cause
         """Message without the hint."""
         self.hint = hint
@@ -184,10 +185,10 @@ class Client:
         self._check()
         return self._request("POST", path, body, timeout)
 
-    def patch(self, path: str, body: bytes) -> bytes:
-        """Send PATCH; return the body of the answer. Raises Failure."""
+    def patch(self, path: str, body: bytes, *, minimal: bool = False) -> bytes:
+        """Send PATCH; return the body of the answer, `minimal`: only what is quickly found. Raises Failure."""
         self._check()
-        return self._request("PATCH", path, body)
+        return self._request("PATCH", path, body, headers={"Prefer": "return=minimal"} if minimal else {})
 
     def delete(self, path: str) -> bytes:
         """Send DELETE; return the body of the answer, which may be empty. Raises Failure."""
@@ -228,18 +229,27 @@ class Client:
                 raise not_netscand(self.daemon) from None
             self._checked = True
 
-    def _request(self, method: str, target: str, body: bytes | None = None, timeout: float | None = TIMEOUT) -> bytes:
-        answer = self._send(method, target, body, timeout)
+    def _request(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        timeout: float | None = TIMEOUT,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        answer = self._send(method, target, body, timeout, headers or {})
         with self._translate_errors():
             return answer.read()
 
-    def _send(self, method: str, target: str, body: bytes | None, timeout: float | None) -> http.client.HTTPResponse:
+    def _send(
+        self, method: str, target: str, body: bytes | None, timeout: float | None, more: Mapping[str, str] | None = None
+    ) -> http.client.HTTPResponse:
         """Send a request; return the answer before its body is read. Raises Failure."""
         connection = self._connection
         connection.timeout = timeout
         if connection.sock is not None:
             connection.sock.settimeout(timeout)
-        headers = self.daemon.headers
+        headers = self.daemon.headers | dict(more or {})
         if body is not None:
             headers["Content-Type"] = "application/json"
         with self._translate_errors():

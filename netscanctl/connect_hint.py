@@ -1,7 +1,6 @@
 """Hint for starting netscand on this host, by the state of its service."""
 
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from netscand.checkout import CHECKOUT
+
 UNIT = "netscand.service"
 UNIT_FOLDERS = tuple(map(Path, ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")))
 """Folders in which packages and packaging/install put the unit."""
@@ -17,11 +18,6 @@ CHECKOUT_SOCKET = Path(".netscand/netscand.sock")
 """Socket of `./dev run`, within its checkout."""
 CHECKOUTS = (Path(), Path(__file__).parents[1])
 """Folders that may be a checkout: the current one, and the one of this file."""
-CHECKOUT = "NETSCANCTL_CHECKOUT"
-"""Environment variable that `./dev ctl` sets: the daemon is that of `./dev run`."""
-OWN_COMMANDS = re.compile(r"\bnetscanctl (?=(?:doctor|scan-now|show|token)\b)")
-SERVICE_COMMANDS = re.compile(r"\bsystemctl (start|restart|reload) netscand\b(?!\.)")
-
 EXAMPLES = tuple(map(Path, ("/usr/share/doc/netscand/examples", "/opt/netscand/share")))
 """Folders in which the package and packaging/install put the drop-ins."""
 JOURNAL = "journalctl -u netscand -n 20"
@@ -90,17 +86,6 @@ def service_state() -> ServiceState | None:
     if properties.get("LoadState") != "loaded":
         return None
     return ServiceState(properties.get("ActiveState", "unknown"), properties.get("ExecMainStatus", "0"))
-
-
-def for_checkout(hint: str) -> str:
-    """Return a hint with the commands of a checkout, if `./dev ctl` started this program."""
-    if CHECKOUT not in os.environ:
-        return hint
-
-    def again(found: re.Match[str]) -> str:
-        return "sudo ./dev run" if found[1] == "start" else "end ./dev run, and start it again"
-
-    return SERVICE_COMMANDS.sub(again, OWN_COMMANDS.sub("./dev ctl ", hint))
 
 
 def start_hint(unit_folders: Iterable[Path] = UNIT_FOLDERS, checkouts: Iterable[Path] = CHECKOUTS) -> str:

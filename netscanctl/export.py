@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
+from netscanctl.render import is_never_seen
 from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand.protocol import Device
 
@@ -23,14 +24,15 @@ _TRUST = {"dns": 1}
 
 
 def as_csv(devices: Iterable[Device]) -> str:
-    """Return a header and one line per device; times in UTC."""
+    """Return a header and one line per device; times in UTC, none of a device that was never seen."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for device in devices:
+        times = (device.status_since, device.first_seen, device.last_seen)
         cells = (device.status, device.ip, device.mac, device.label or device.hostname, device.hostname, device.label,
-                 device.vendor, " ".join(device.kinds), "yes" if device.known else "no", device.status_since,
-                 device.first_seen, device.last_seen, device.reason, device.notes, device.kind or "")  # fmt: skip
+                 device.vendor, " ".join(device.kinds), "yes" if device.known else "no",
+                 *(("",) * 3 if is_never_seen(device) else times), device.reason, device.notes, device.kind or "")  # fmt: skip
         writer.writerow([_cell(cell) for cell in cells])
     return out.getvalue()
 

@@ -32,6 +32,17 @@ def origins(access: Access) -> list[str]:
     return list(found)
 
 
+def origins_here(access: Access) -> list[str]:
+    """Return the URLs for a browser on the host of netscand: first that by `localhost`, which no certificate has."""
+    ports = [
+        listener.rpartition(":")[2]
+        for listener in access.listening
+        if (host := _host(listener)).is_unspecified or str(host) in ("127.0.0.1", "::1")
+    ]
+    local = [f"http://localhost:{ports[0]}"] if ports and not access.tls else []
+    return list(dict.fromkeys([*local, *origins(access)]))
+
+
 def links_with_token(access: Access, token: str) -> list[str]:
     """Return links that open the page with a token: in the fragment, which browsers send to no server."""
     return [f"{origin}/#token={token}" for origin in origins(access)]

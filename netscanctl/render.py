@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from msgspec import UnsetType
 
-from netscanctl.page_links import origins
+from netscanctl.page_links import origins, origins_here
 from netscanctl.text import SENTENCE_LIMIT, clean, fit, width, wrap
+from netscand.checkout import for_checkout
 from netscand.protocol import (
     Address,
     Conflict,
@@ -334,7 +335,8 @@ def conflict_sentences(conflicts: Sequence[Conflict], count: int, today: datetim
         for one in conflicts
     ]
     more = count - len(conflicts)
-    return [*sentences, f"{more} more: netscanctl events --kind address_conflict"] if more > 0 else sentences
+    hint = for_checkout("netscanctl events --kind address_conflict")
+    return [*sentences, f"{more} more: {hint}"] if more > 0 else sentences
 
 
 def _vendor(device: Device) -> str:
@@ -349,7 +351,7 @@ def _same_as(mac: str, other: SameDevice) -> str:
     hint = f"to take over its annotations: netscanctl label {clean(mac)} --from {clean(other.mac)}"
     if not other.annotated:
         hint = f"to remove that one, which has no annotations: netscanctl forget {clean(other.mac)}"
-    return f"the same as {name}: {clean(other.reason)}; {hint}"
+    return f"the same as {name}: {clean(other.reason)}; {for_checkout(hint)}"
 
 
 def _note(address: Address) -> str:
@@ -361,19 +363,23 @@ def _note(address: Address) -> str:
     return " (foreign, without DHCP)" if address.ip.startswith("169.254.") else " (foreign)"
 
 
-def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None, columns: int | None = None) -> str:
-    """Return health, load, coverage, drops and version of the daemon, wrapped to `columns`."""
+def status_facts(
+    status: DaemonStatus, *, paint: Paint, today: datetime | None, columns: int | None = None, is_local: bool = False
+) -> str:
+    """Return health, load, coverage, drops and version of the daemon, wrapped to `columns`; `is_local`: it is here."""
+    pages = origins_here if is_local else origins
     counts, frames, budget = status.devices, status.frames, status.budget
     scanned = [network for network in status.networks if network.state != "excluded"]
     ignored = f", {frames.ignored} ignored" if frames.ignored else ""
     pairs = [
         ("status", paint(clean(status.status), status.status)),
         *(("problem", clean(problem, SENTENCE_LIMIT)) for problem in status.problems),
+        *(("restart", pending) for pending in [pending_restart(status)] if pending),
         *(("conflict", text) for text in conflict_sentences(status.conflicts, status.conflict_count, today)),
         ("version", f"{clean(status.version)} (protocol {status.protocol})"),
         ("started", f"{moment(status.started_at, today)} ({span(_seconds(status.started_at, status.now))} ago)"),
         ("your role", clean(status.role)),
-        *(("page", f"{origin}/") for origin in (origins(status.access) if status.access else [])),
+        *(("page", f"{origin}/") for origin in (pages(status.access) if status.access else [])),
         ("devices", f"{counts.online} online, {counts.offline} offline, {counts.unknown} unknown (without this host)"),
         *(("network", f"{clean(one.id)} {paint(clean(one.state), one.state)}, {one.online} online, "
            f"coverage {coverage(one)}") for one in scanned),
@@ -388,6 +394,12 @@ def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None, 
         ("memory", f"{status.memory_mib:.0f} MiB"),
     ]  # fmt: skip
     return facts(pairs, columns)
+
+
+def pending_restart(status: DaemonStatus) -> str:
+    """Return which changes of the configuration a restart would apply; "" if there are none."""
+    keys = ", ".join(clean(key) for key in status.needs_restart)
+    return for_checkout(f"{keys} changed; to apply it: systemctl restart netscand") if keys else ""
 
 
 def rate(frames: float) -> str:
@@ -434,10 +446,10 @@ ORDERS: dict[str, Callable[[Device], tuple[object, ...]]] = {
     "name": lambda device: (name_of(device) == NONE, name_of(device).casefold(), *_by_ip(device)),
     "vendor": lambda device: (device.vendor is None, (device.vendor or "").casefold(), *_by_ip(device)),
     "status": lambda device: ({"online": 0, "unknown": 1}.get(device.status, 2), *_by_ip(device)),
-    "since": lambda device: (_reversed(device.status_since), *_by_ip(device)),
-    "seen": lambda device: (_reversed(device.last_seen), *_by_ip(device)),
+    "since": lambda device: (is_never_seen(device), _reversed(device.status_since), *_by_ip(device)),
+    "seen": lambda device: (is_never_seen(device), _reversed(device.last_seen), *_by_ip(device)),
 }
-"""Sort keys of devices; `since` and `seen`: latest first."""
+"""Sort keys of devices; `since` and `seen`: latest first, then those that were never seen."""
 
 
 def _reversed(stamp: str) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from netscanctl import render
 from netscanctl.event_lines import MARKS, format_events
 from netscanctl.render import ORDERS, devices_table, kind_of
 from netscanctl.state import ClientState
-from netscanctl.text import clean, fit, width
+from netscanctl.text import SGR, clean, fit, width
 from netscand import protocol
 from netscand.protocol import Device, Event, ServerMessage
 
@@ -276,13 +276,14 @@ class TableView:
         if self._editing or self._search or rows >= MIN_ROWS_FOR_HELP:
             foot.append(fit(self._help(), columns).rstrip())
         body = self._table(columns, max(2, rows - len(head) - len(foot)), now)
-        return [*head, *body, *foot][:rows]
+        return [_cut(line, columns) for line in [*head, *body, *foot][:rows]]
 
     def _counts(self, columns: int) -> str:
         """Return the devices by status, the progress of a scan, and the notice."""
         devices = [device for device in self.picture.devices.values() if "self" not in device.kinds]
         counts = Counter(device.status for device in devices)
         text = ", ".join(f"{counts[status]} {status}" for status in ("online", "offline", "unknown"))
+        text += " (without this host)" if len(devices) < len(self.picture.devices) else ""
         scan = f"   scanning, {self._scan.done} of {self._scan.total} addresses" if self._scan else ""
         return self._line([(text + scan, ""), (f"   {self.notice}" if self.notice else "", "!")], columns)
 
@@ -344,6 +345,12 @@ class TableView:
         events = [event if event.at else replace(event, at=at.isoformat()) for at, event in self._events]
         lines = format_events(events, paint=self._paint, now=now, columns=columns).splitlines()
         return ["", *lines] if lines else []
+
+
+def _cut(line: str, columns: int) -> str:
+    """Return a line; one that is too wide, such as of an IPv6 address in a narrow terminal, cut and without colours."""
+    text = SGR.sub("", line)
+    return line if width(text) <= columns else fit(text, columns).rstrip()
 
 
 def is_match(device: Device, text: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TextIO
 from netscanctl import render
 from netscanctl.client import Failure
 from netscanctl.text import SENTENCE_LIMIT, clean, visible_json
+from netscand.checkout import for_checkout
 
 NAME = "netscanctl"
 
@@ -65,7 +66,7 @@ class Terminal:
     def error(self, text: str) -> None:
         """Write an error that does not end the command to stderr, in one line."""
         self.bar.hide()
-        sys.stderr.write(f"{NAME}: {clean(text, 4 * SENTENCE_LIMIT)}\n")
+        sys.stderr.write(f"{NAME}: {clean(for_checkout(text), 4 * SENTENCE_LIMIT)}\n")
         sys.stderr.flush()
         self.bar.show()
 

@@ -18,6 +18,8 @@ DEFAULT = Path("/etc/netscand/netscand.toml")
 OWN = Path()
 """`--check-config` without FILE."""
 
+EMPTY = "empty, so the defaults apply at a start; a reload refuses it: write a comment into it"
+
 EX_CHECK_FAILED = 1
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
 """sysexits.h: a component failed; already running; not permitted; configuration."""
@@ -128,7 +130,7 @@ def _check_config(file: Path | None, own: Path | None) -> int:
     faults = [*reading.faults, *map(str, file_errors(path, reading))]
     for fault in faults:
         _print_error(f"{path}: {fault}", EX_CONFIG)
-    for warning in config_warnings(reading):
+    for warning in [*config_warnings(reading), *([] if path.stat().st_size else [EMPTY])]:
         _print_error(f"{path}: warning: {warning}", 0)
     if faults:
         return EX_CONFIG

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from netscand import __version__
+from netscand.checkout import CHECKOUT
 from netscand.config import Access, ConfigError, History, Listen, NetworkRule, Reading, Scan, read, with_token_file
 from netscand.core.model import Ip, Network
 from netscand.protocol import CheckReport, CheckResult, Verdict
@@ -90,16 +91,22 @@ def _result(check: str, verdict: Verdict, found: str, hint: str | None = None) -
 def become_service(history: Path) -> None:
     """As root, become the user of the service if the history belongs to it: root may use files that netscand may not.
 
-    A history of another user is refused (netscand/store/paths.py), so root itself would find a fault in each.
+    A history of another user is refused (netscand/store/paths.py), so root itself would find a fault in each. In a
+    checkout, it belongs to the user of `./dev run`.
     """
-    if os.geteuid() != 0:
-        return
     found = _stat(history) or _stat(history.parent)
+    if os.geteuid() != 0 or found is None:
+        return
+    if CHECKOUT in os.environ and found.st_uid != 0:
+        os.setgroups([])
+        os.setgid(found.st_gid)
+        os.setuid(found.st_uid)
+        return
     try:
         user = pwd.getpwnam(SERVICE_USER)
     except KeyError:
         return
-    if found is not None and found.st_uid == user.pw_uid:
+    if found.st_uid == user.pw_uid:
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)

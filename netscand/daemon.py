@@ -229,12 +229,9 @@ class Daemon:
         return structs.replace(self.config, listen=listen, history=history)
 
     def _apply(self, new: Config) -> None:
-        for key, old, wanted in (
-            ("[listen]", structs.replace(self.config.listen, tcp=()), structs.replace(new.listen, tcp=())),
-            ("[history] path", self.config.history.path, new.history.path),
-        ):
-            if old != wanted:
-                log.warning("%s changed: takes effect at the next restart", key)
+        before, self.server.needs_restart = self.server.needs_restart, _changes_for_restart(self._started_with, new)
+        if self.server.needs_restart not in ((), before):
+            log.warning("changed, takes effect at the next restart: %s", ", ".join(self.server.needs_restart))
         self.engine.not_reloaded = ""
         self._has_file = self._path.exists()
         self.history.keep(new.history)
@@ -261,8 +258,18 @@ class Daemon:
         networks = sum(network.state == "up" for network in self.engine.networks.values())
         problems = "; ".join(self.engine.problems())
         counted = f"{_counted(networks, 'network')}, {online} of {_counted(devices, 'device')} online"
-        line = f"{counted}, {_counted(self.server.clients, 'client')}"
+        line = f"{counted} (without this host), {_counted(self.server.clients, 'client')}"
         return f"{line}; degraded: {problems}" if problems else line
+
+
+def _changes_for_restart(old: Config, new: Config) -> tuple[str, ...]:
+    """Return the keys that differ and take effect only at a start."""
+    pairs = [("listen", name) for name in old.listen.__struct_fields__ if name != "tcp"] + [("history", "path")]
+    return tuple(
+        f"[{table}] {name}"
+        for table, name in pairs
+        if getattr(getattr(old, table), name) != getattr(getattr(new, table), name)
+    )
 
 
 def _counted(count: int, what: str) -> str:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from netscand.checkout import for_checkout
 from netscand.core.model import Event, EventKind, Ip, Mac, ScanNews
 from netscand.core.ratelimit import JOURNAL, Budgets
 
@@ -238,7 +239,8 @@ class LoggedEvents:
             self._skipped += 1
             return False
         if self._skipped and self._budgets.room(JOURNAL, None, now) > JOURNAL.at_once / 2:
-            log.warning("%d events were not logged (too many at once); to see them: netscanctl events", self._skipped)
+            hint = for_checkout("to see them: netscanctl events")
+            log.warning("%d events were not logged (too many at once); %s", self._skipped, hint)
             self._skipped = 0
         return True
 

@@ -522,6 +522,7 @@ class DaemonStatus(Struct, kw_only=True):
     """`GET /api/status`: version, health and reasons why it is `degraded`, load, coverage, refusals of budgets.
 
     `conflicts`: some of the `conflict_count` conflicts between devices that last; they degrade nothing.
+    `needs_restart`: changed keys of the configuration that take effect at the next restart, such as `[listen] tls_key`.
     """
 
     version: str
@@ -545,6 +546,7 @@ class DaemonStatus(Struct, kw_only=True):
     conflicts: list[Conflict] = []
     conflict_count: int = 0
     access: Access | None = None
+    needs_restart: list[str] = []
 
 
 class Health(Struct, kw_only=True):

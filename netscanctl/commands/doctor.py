@@ -9,9 +9,10 @@ import msgspec
 
 from netscanctl.cli import Session
 from netscanctl.client import CHECK_URL, Failure, Incompatible, NotPermitted, admin_hint
-from netscanctl.connect_hint import CHECKOUT, service_state, start_hint
+from netscanctl.connect_hint import service_state, start_hint
 from netscanctl.doctor import daemon_checks, local_checks
 from netscanctl.doctor.result import collect, failed, format_results
+from netscand.checkout import CHECKOUT
 from netscand.protocol import CheckResult, DaemonStatus
 
 OF_CONFIGURATION = ("configuration", "socket", "database")

@@ -52,12 +52,15 @@ def command(session: Session, file: IO[bytes], form: str | None, dry_run: bool, 
         ) from None
     entries = collect(lines, report)
     devices, holders = fetch(session.client, entries)
-    for at, entry in enumerate(entries):
-        mac = entry.mac or report.holder(entry, holders.get(entry.ip, []))
-        update = report.plan(entry, devices.get(mac), overwrite, known) if mac else None
-        if mac and update and (dry_run or apply(session.client, entry.line, mac, update, report)):
+    by_mac: dict[str, Entry] = {}
+    for entry in entries:
+        if mac := entry.mac or report.holder(entry, holders.get(entry.ip, [])):
+            report.keep(by_mac, mac, entry)
+    for at, (mac, entry) in enumerate(by_mac.items()):
+        update = report.plan(entry, devices.get(mac), overwrite, known)
+        if update and (dry_run or apply(session.client, entry.line, mac, update, report)):
             report.changed(mac, devices.get(mac), update, show=dry_run)
-        session.terminal.bar.set(at + 1, len(entries), f"{at + 1}/{len(entries)} devices")
+        session.terminal.bar.set(at + 1, len(by_mac), f"{at + 1}/{len(by_mac)} devices")
     session.terminal.bar.end()
     summary = f"{'dry run: ' if dry_run else ''}{found}: {report.summary()}"
     if report.counts[SKIPPED]:
@@ -75,15 +78,12 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 def collect(lines: Iterable[Entry | BadLine], report: "Report") -> list[Entry]:
     """Return one entry per device, in the order of the lines. Raises Failure if there are too many."""
-    entries: dict[tuple[str, str], Entry] = {}
+    entries: dict[str, Entry] = {}
     for line in lines:
         if isinstance(line, BadLine):
             report.skip(line.line, line.why)
             continue
-        key = line.mac, "" if line.mac else line.ip
-        before = entries.get(key)
-        if before is None or (line.at >= before.at and (line.name or not before.name)):
-            entries[key] = line
+        report.keep(entries, line.mac or line.ip, line)
         if len(entries) > MOST_ENTRIES:
             raise Failure(f"the file has more than {MOST_ENTRIES:,} devices; import it in parts")
     return sorted(entries.values())
@@ -125,7 +125,7 @@ def _ips(device: Device) -> list[str]:
 def apply(client: Client, line: int, mac: str, update: DeviceUpdate, report: "Report") -> bool:
     """Send a change; return whether it was accepted. Raises Failure if no other one would be, either."""
     try:
-        _, device = update_device(client, mac, update)
+        _, device = update_device(client, mac, update, minimal=True)
     except Failure as failure:
         if failure.exit_code != Failure.exit_code:
             raise
@@ -154,6 +154,15 @@ class Report:
         """Report a line that was skipped."""
         self.counts[SKIPPED] += 1
         self.line(number, why)
+
+    def keep(self, entries: dict[str, Entry], device: str, entry: Entry) -> None:
+        """Add the entry of a device; of two, keep the one that counts, and report a second name."""
+        old = entries.get(device, entry)
+        counts = entry if entry.at >= old.at and (entry.name or not old.name) else old
+        entries[device] = counts
+        if old.name and entry.name and old.name != entry.name:
+            names = f'"{clean(old.name)}" (line {old.line}) and "{clean(entry.name)}"'
+            self.line(entry.line, f"{device} has two names, {names}; line {counts.line} counts")
 
     def holder(self, entry: Entry, macs: list[str]) -> str | None:
         """Return the MAC of the one device at the address of an entry; report that there is none, or several."""

@@ -20,7 +20,15 @@ def command(session: Session, as_json: bool) -> None:
         terminal.json(answer)
         return
     status = session.client.read(answer, DaemonStatus)
-    terminal.write(status_facts(status, paint=terminal.paint, today=terminal.today, columns=terminal.columns))
+    terminal.write(
+        status_facts(
+            status,
+            paint=terminal.paint,
+            today=terminal.today,
+            columns=terminal.columns,
+            is_local=not session.daemon.url,
+        )
+    )
     services = read_statuses(session.daemon.address)
     lines = [service_line(service, terminal.today) for service in services]
     if session.daemon.address == DEFAULT_SOCKET:

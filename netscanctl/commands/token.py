@@ -8,7 +8,6 @@ import msgspec
 
 from netscanctl.cli import Session
 from netscanctl.client import DEFAULT_SOCKET, Failure, Incompatible, NoDaemon, NotPermitted, Usage
-from netscanctl.connect_hint import for_checkout
 from netscanctl.documentation import documentation
 from netscanctl.page_links import links_with_token, ports_for_others
 from netscanctl.render import NONE, table
@@ -26,7 +25,7 @@ from netscanctl.token_file import (
 from netscand.protocol import Access, DaemonStatus
 
 PHONE = documentation("phone.md")
-RELOAD = "fix that, then: systemctl reload netscand (or send it SIGHUP)"
+RELOAD = "fix that, then: netscanctl reload"
 
 CONFIG_OPTION = click.option(
     "--config", metavar="FILE", envvar="NETSCANCTL_CONFIG",
@@ -89,7 +88,7 @@ def list_tokens(session: Session, config: str | None, as_json: bool) -> None:
     rows = [(clean(one.name) or NONE, one.role, one.added or NONE, one.id) for one in found]
     terminal.write(table(("NAME", "ROLE", "ADDED", "ID"), rows, columns=terminal.columns))
     if not found:
-        terminal.notice(f"no token in {file.path}; {for_checkout('to create one: netscanctl token add ROLE')}")
+        terminal.notice(f"no token in {file.path}; to create one: netscanctl token add ROLE")
 
 
 @command.command("revoke", short_help="Revoke a token.")

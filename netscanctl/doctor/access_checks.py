@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from netscanctl.doctor.result import failed, ok, warning
 from netscanctl.documentation import documentation
 from netscanctl.page_links import origins, ports_for_others
+from netscanctl.render import pending_restart
 from netscand.protocol import Access, CheckResult, DaemonStatus
 
 PHONE = documentation("phone.md")
@@ -24,7 +25,10 @@ def check_configuration(status: DaemonStatus) -> Iterator[CheckResult]:
     """Report a configuration, or a token file, that the daemon refused to read again."""
     for problem in status.problems:
         if problem.startswith(NOT_RELOADED):
-            yield warning("configuration", problem, "correct it, then: systemctl reload netscand")
+            yield warning("configuration", problem, "correct it, then: netscanctl reload")
+    if status.needs_restart:
+        found, _, fix = pending_restart(status).partition("; ")
+        yield warning("configuration", found, fix)
 
 
 def check_access(access: Access | None, *, is_local: bool) -> Iterator[CheckResult]:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from netscanctl.connect_hint import for_checkout
 from netscanctl.render import Paint
 from netscanctl.text import SENTENCE_LIMIT, clean
+from netscand.checkout import for_checkout
 from netscand.protocol import CheckReport, CheckResult
 
 COLOUR_KEYS = {"ok": "ok", "warning": "degraded", "failed": "-", "unknown": "unknown"}

@@ -41,7 +41,9 @@ COMMANDS: Sequence[Command] = (
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; packaging/manuals.py makes the manual page from it."""
-    found = argparse.ArgumentParser("netscand-hub", description="Serve the devices of many sites, from their log.")
+    found = argparse.ArgumentParser(
+        "netscand-hub", description="Serve the devices of many sites, from their log.", allow_abbrev=False
+    )
     found.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default {DEFAULT})")
     found.add_argument("--check-config", action="store_true", help="print errors in the configuration, and exit")
     found.add_argument("--version", action="version", version=f"netscand-hub {__version__}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from netscand import config
+from netscand.checkout import for_checkout
 from netscand.serve.fair_turns import Account
 from netscand.serve.http import Refused
 from netscand.serve.peer_uid import loopback_uid, read_subordinates, unix_peer
@@ -150,7 +151,7 @@ def _parsed(path: Path, place: str) -> list[Token]:
     tokens = []
     text = _text(path, place)
     if not text.strip():  # as after a full disk; a comment says that no token is wanted
-        raise TokensRefused(f"{place}: empty; to create a token: netscanctl token add ROLE")
+        raise TokensRefused(f"{place}: empty; {for_checkout('to create a token: netscanctl token add ROLE')}")
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from netscand import protocol
+from netscand.checkout import for_checkout
 from netscand.core.restore import Unreadable
 from netscand.serve.fair_turns import FairTurns
 from netscand.serve.request_limits import MAX_FIELDS
@@ -70,7 +71,7 @@ def refusal(refused: Refused, request: web.BaseRequest | None = None) -> web.Res
 HINTS: Mapping[int, str] = {
     421: "Open netscand by the address of its host, such as http://192.168.1.2:8000/, or, from another host, by its "
     "host name, alone or with .local. To use another name, add it to allowed_hosts in the table [access] of "
-    "netscand.toml, and run: systemctl reload netscand",
+    "netscand.toml, and run: sudo netscanctl reload",
     401: ROLE_HINT,
     403: ROLE_HINT,
     404: "The page of netscand is at the address of its host without a path.",
@@ -80,7 +81,7 @@ HINTS: Mapping[int, str] = {
 
 def _page(refused: Refused) -> str:
     message = escape(f"{refused.message[:1].upper()}{refused.message[1:]}.")
-    hint = escape(HINTS.get(refused.status, "The log of netscand may say more: journalctl -u netscand."))
+    hint = escape(for_checkout(HINTS.get(refused.status, "The log of netscand may say more: journalctl -u netscand.")))
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
         '<meta name="viewport" content="width=device-width"><title>netscand: request refused</title>'

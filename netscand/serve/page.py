@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from netscand.checkout import for_checkout
 from netscand.serve.http import HEADERS
 
 TYPES = {
@@ -45,7 +46,8 @@ class Page:
     def __init__(self) -> None:
         folder = files("netscand.serve") / "web"
         self._contents = {
-            path: _content(name, (folder / name).read_bytes()) for path, name in zip(PATHS, FILES, strict=True)
+            path: _content(name, for_checkout((folder / name).read_text()).encode())
+            for path, name in zip(PATHS, FILES, strict=True)
         }
 
     async def send(self, request: web.Request) -> web.StreamResponse:

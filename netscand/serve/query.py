@@ -213,6 +213,8 @@ class Filter:
             return False
         if self.known is not None and device.known is not self.known:
             return False
+        if self.known is False and "self" in device.kinds:  # this host needs no mark
+            return False
         if self.network is not None and not self.scan([address.network for address in device.addresses]):
             return False
         if self.ip is not None and all(address.ip != self.ip for address in device.addresses):

@@ -46,12 +46,34 @@ async def related(
     return Related(predecessor(device, [other for _, _, other in pool]), found)
 
 
-async def with_same_label(
-    device: Device, devices: Mapping[Mac, Device], turns: FairTurns, account: Account
-) -> list[Device]:
-    """Return the other devices with the label of a device, in any case; in turns of `account`."""
-    if not device.label:
-        return []
-    wanted = device.label.casefold()
-    others = turns.over(account, tuple(devices.values()))
-    return [other async for other in others if (other.label or "").casefold() == wanted and other is not device]
+class Labels:
+    """MACs of the devices with a label, in any case, as of one cursor.
+
+    An import changes thousands of labels, one by one: it looks at all devices once, not for each of them.
+    """
+
+    def __init__(self) -> None:
+        self._macs: dict[str, set[Mac]] = {}
+        self._cursor = ""
+
+    def moved(self, device: Device, old: str | None, before: str, cursor: str) -> None:
+        """Note that a device has another label, `old` before; the cursors are those before and after the change."""
+        if before == self._cursor:  # otherwise other changes are missing
+            self._macs.get((old or "").casefold(), set()).discard(device.mac)
+            self._add(device)
+            self._cursor = cursor
+
+    async def others(
+        self, device: Device, devices: Mapping[Mac, Device], cursor: str, turns: FairTurns, account: Account
+    ) -> list[Device]:
+        """Return the other devices with the label of a device; if there were other events, in turns of `account`."""
+        if cursor != self._cursor:
+            self._macs, self._cursor = {}, cursor
+            async for each in turns.over(account, tuple(devices.values())):
+                self._add(each)
+        macs = self._macs.get((device.label or "").casefold(), ())
+        return [devices[mac] for mac in sorted(macs) if mac in devices and mac != device.mac]
+
+    def _add(self, device: Device) -> None:
+        if device.label:
+            self._macs.setdefault(device.label.casefold(), set()).add(device.mac)

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from netscand import __version__, protocol, validation_messages
+from netscand.checkout import for_checkout
 from netscand.core.model import NO_ANNOTATIONS, Busy, Device, Mac, annotations
 from netscand.core.ratelimit import ANNOTATIONS
 from netscand.serve.encode import Encoder, mac_text
@@ -21,7 +22,7 @@ from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.ports import HistoryPort, Scanner, request_scan
 from netscand.serve.query import SLOW, Filter, boolean_of, filter_of, mac_of, number_of, sites_of, struct_of
-from netscand.serve.related import related, with_same_label
+from netscand.serve.related import Labels, related
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.summary import Summary, around_devices
 
@@ -107,9 +108,10 @@ class DeviceChanges:
         self._hub = hub
         self._encoder = encoder
         self._archive = archive
+        self._labels = Labels()
 
     async def label(self, request: web.Request) -> web.StreamResponse:
-        """Set label, known, notes, patience; return the device."""
+        """Set label, known, notes, patience; return the device, for `Prefer: return=minimal` as lists have it."""
         mac = mac_of(request.match_info["mac"])
         words = await struct_of(request, protocol.DeviceUpdate, "device update")
         changes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
@@ -130,21 +132,27 @@ class DeviceChanges:
         cursor = scanner.cursor
         if old is not None:
             changes = annotations(scanner.devices[old]) | changes
+        label = scanner.devices[mac].label if mac in scanner.devices else None
         try:
             scanner.label(mac, changes)
         except KeyError:
             raise Refused("not_found", f"no device {mac_text(mac)}") from None
         except Busy as full:
             raise Refused("busy", str(full)) from None
+        device = scanner.devices[mac]
+        self._labels.moved(device, label, cursor, scanner.cursor)
         if old is not None:
             scanner.label(old, NO_ANNOTATIONS)
         if scanner.cursor != cursor:  # a request that changes nothing is not charged
             scanner.budgets.take(ANNOTATIONS, spender, now)
-        device = scanner.devices[mac]
-        shown = await shown_wholly(device, scanner, self._hub, self._encoder, request)
-        if "label" in changes:
+        if prefers_minimal(request):  # what other devices show about it is found by a look at all of them
+            self._encoder.sync()
+            shown = self._encoder.device(device)
+        else:
+            shown = await shown_wholly(device, scanner, self._hub, self._encoder, request)
+        if "label" in changes and device.label:
             turns, account = self._hub.turns, connection_of(request).account
-            others = await with_same_label(device, scanner.devices, turns, account)
+            others = await self._labels.others(device, scanner.devices, scanner.cursor, turns, account)
             warnings += [_same_label(device, others)] if others else []
         shown.warnings = warnings or msgspec.UNSET
         response = answer(shown)
@@ -170,6 +178,12 @@ class DeviceChanges:
         if not count and not is_there:
             raise Refused("not_found", f"no device {mac_text(mac)}, and no event of one")
         return answer(protocol.Erased(events=count))
+
+
+def prefers_minimal(request: web.Request) -> bool:
+    """Return whether a client needs no more than the outcome (RFC 7240, section 4.2)."""
+    wanted = ",".join(request.headers.getall("Prefer", ())).lower().split(",")
+    return "return=minimal" in (part.strip() for part in wanted)
 
 
 def clean_texts(changes: dict[str, object]) -> list[str]:
@@ -233,6 +247,7 @@ class Rest:
         self._serving = serving
         self.access: Callable[[], protocol.Access | None] = lambda: None
         self.reload_configuration: Callable[[], Awaitable[None]]
+        self.needs_restart: Callable[[], Sequence[str]] = lambda: ()
         self._lists = Shares(LISTS)
 
     async def health(self, request: web.Request) -> web.StreamResponse:
@@ -307,6 +322,7 @@ class Rest:
                 conflicts=conflicts[:MOST_CONFLICTS],
                 conflict_count=len(conflicts),
                 access=self.access(),
+                needs_restart=list(self.needs_restart()),
             )
         )
         await self._hub.settled()
@@ -359,7 +375,7 @@ class Rest:
         return self._lists.hold(account) if len(self._scanner.devices) > LARGE else nullcontext()
 
     def _problems(self) -> tuple[str, ...]:
-        return (*self._scanner.problems(), *self._server_problems())
+        return tuple(map(for_checkout, (*self._scanner.problems(), *self._server_problems())))
 
     async def _stream(
         self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None

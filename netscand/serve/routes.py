@@ -88,7 +88,7 @@ IPV6 = Annotated[str, Meta(extra_json_schema={"format": "ipv6"})]
 
 NETWORK = Query("network", NETWORK_ID, "id of a network, or its prefix on any interface")
 SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, kind, MAC (in any spelling) or an address")
-KNOWN = Query("known", BOOLEAN, "devices that are marked as known, or that are not")
+KNOWN = Query("known", BOOLEAN, "devices that are marked as known, or that are not, without this host")
 SINCE = Query("since", (CURSOR, protocol.Time), "events after this cursor or time")
 UNTIL = Query("until", (CURSOR, protocol.Time), "events up to this cursor or time")
 KIND = Query("kind", protocol.EventKind, "events of these kinds", several=True)

@@ -14,6 +14,7 @@ from aiohttp import web
 from msgspec import structs
 
 from netscand import config, protocol
+from netscand.checkout import for_checkout
 from netscand.config import default_token_file
 from netscand.core.model import NetworkState
 from netscand.serve.accept import Acceptor
@@ -95,7 +96,8 @@ def _check_reach(addresses: Sequence[TcpAddress], guard: Guard) -> None:
         if not address.loopback and not guard.tokens.configured:
             raise BadAddress(
                 f"[listen] tcp: {address}: reachable from other hosts, but there is no token: "
-                "to create one: netscanctl token add ROLE (or set [access] token_file); or use 127.0.0.1 or [::1]"
+                f"{for_checkout('to create one: netscanctl token add ROLE')} (or set [access] token_file); "
+                "or use 127.0.0.1 or [::1]"
             )
 
 
@@ -130,6 +132,8 @@ class Server:
         self._summary = summary = kinds.summary(scanner, encoder)
         self.reload_configuration: Callable[[], Awaitable[str]] | None = None
         """Reads the configuration again; returns why it was not applied, or ""."""
+        self.needs_restart: Sequence[str] = ()
+        """Changed keys of the configuration that take effect at the next restart."""
         self.config_file = Path("/etc/netscand/netscand.toml")
         past = kinds.past(history, scanner, hub, encoder) if history is not None else None
         self._lists = FullMode(hub, summary, encoder)
@@ -143,6 +147,7 @@ class Server:
         self._measures = hub.measures
         rest = kinds.rest(scanner, hub, summary, encoder, lambda: self.clients, self.problems, lambda: self.serving)
         rest.access, rest.reload_configuration = self.access, self._reload_on_request
+        rest.needs_restart = lambda: self.needs_restart
         changes = kinds.changes(scanner, hub, encoder, history)
         self.configuration: Callable[[], config.Table] = lambda: config.Config(listen=listen, access=self._access)
         """Returns the configuration in force; the daemon sets one that knows the other tables."""

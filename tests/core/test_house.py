@@ -35,7 +35,7 @@ MAY = {
     ),
     "netscand/serve/": (
         {"netscand.core", "netscand.config", "netscand.protocol", "netscand.validation_messages",
-         "netscand.__version__",
+         "netscand.checkout", "netscand.__version__",
          "netscand.serve", "aiohttp", "msgspec", "prometheus_client"},
         "serve alone translates the domain into protocol; it sees the engine through serve/ports.py",
     ),
@@ -59,7 +59,7 @@ MAY = {
         "a service follows the stream as any client does (law 10); it shares the reading of TOML and the watchdog",
     ),
     "netscanctl/": (
-        {"netscanctl", "netscand.protocol", "netscand.__version__", "click", "aiohttp", "msgspec"},
+        {"netscanctl", "netscand.protocol", "netscand.checkout", "netscand.__version__", "click", "aiohttp", "msgspec"},
         "the client is thin: it starts fast and runs where no scapy is",
     ),
 }  # fmt: skip

@@ -151,7 +151,16 @@ def test_all_that_are_online_become_known(ctl: Ctl, daemon: FakeDaemon, options:
 
 
 def test_known_all_in_a_script_does_not_ask(ctl: Ctl, daemon: FakeDaemon) -> None:
-    assert ctl.run("known", "--all", "--json").stdout.count('"known":true') == 2
+    """It says what it marked; this host needs no mark, and is in no list of those that are not known."""
+    daemon.devices.append(device(9, kinds=["self"]))
+    assert "a4:83:e7:00:00:09" not in ctl.run("devices", "--not-known").stdout
+    done = ctl.run("known", "--all", "--json")
+    assert done.stdout.count('"known":true') == 2
+    assert done.stderr.splitlines() == [
+        f"netscanctl: host7 ({SEVEN}): marked as known",
+        "netscanctl: host20 (a4:83:e7:00:00:14): marked as known",
+        "netscanctl: 2 devices marked as known",
+    ]
     assert ctl.run("known", "--all").stderr == "netscanctl: all online devices are already marked as known\n"
 
 

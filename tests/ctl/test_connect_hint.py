@@ -1,5 +1,6 @@
 """Hints for starting netscand, by what this host has."""
 
+import re
 import socket
 from pathlib import Path
 
@@ -8,6 +9,51 @@ import pytest
 from netscanctl import connect_hint
 from netscanctl.client import Daemon, NoDaemon, connection_failure
 from netscanctl.connect_hint import CHECKOUT_SOCKET, ServiceState, start_hint
+from netscand.checkout import for_checkout
+from netscand.protocol import SameDevice
+from tests.ctl.conftest import Ctl
+from tests.ctl.fake_daemon import FakeDaemon
+from tests.ctl.messages import conflict
+
+CHECKED_OUT = {
+    "to create one: sudo netscanctl token add ROLE": "to create one: ./dev ctl token add ROLE",
+    "netscanctl devices printer; then: netscanctl reload": "./dev ctl devices printer; then: ./dev ctl reload",
+    "systemctl start netscand, systemctl reload netscand": "sudo ./dev run, ./dev ctl reload",
+    "to apply it: systemctl restart netscand": "to apply it: end ./dev run, and start it again",
+    "may say more: journalctl -u netscand.": "may say more: tail /x/log.",
+    "see journalctl -u netscand -n 20": "see tail /x/log",
+    "journalctl -u netscand-mqtt": "journalctl -u netscand-mqtt",
+    "install netscand and netscanctl of one version": "install netscand and netscanctl of one version",
+    "systemctl restart netscand.socket netscand": "systemctl restart netscand.socket netscand",
+}
+
+
+@pytest.mark.parametrize("text", CHECKED_OUT)
+def test_a_checkout_gets_its_own_commands(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Elsewhere, the text is as it is."""
+    assert for_checkout(text) == text
+    monkeypatch.setenv("NETSCANCTL_CHECKOUT", "1")
+    monkeypatch.setenv("NETSCANCTL_CONFIG", "/x/netscand.toml")
+    assert for_checkout(text) == CHECKED_OUT[text]
+
+
+def test_every_message_of_netscanctl_is_one_for_a_checkout(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """Failures, usage errors, notices, and hints in data."""
+    here = {"NETSCANCTL_CHECKOUT": "1"}
+    daemon.devices[0].probably_same_as = SameDevice(
+        mac="aa:bb:cc:dd:ee:ff", label=None, reason="same name", annotated=True
+    )
+    daemon.status.conflicts, daemon.status.conflict_count = [conflict()], 9
+    said = [
+        ctl.run(*words, **here)
+        for words in (
+            ["show", "nobody"], ["watch", "--since", "3d"], ["notes", "host7", "--json"], ["show", "host7"], ["status"],
+        )
+    ]  # fmt: skip
+    for done in said:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("Usage: ", "Try "))]
+        assert any("./dev ctl " in line for line in lines), done
+        assert not [line for line in lines if re.search(r"netscanctl [a-z]", line)], done
 
 
 def test_an_installed_service_is_suggested(tmp_path: Path) -> None:

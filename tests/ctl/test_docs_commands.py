@@ -7,8 +7,9 @@ import click
 import pytest
 
 from netscanctl import client
-from netscanctl.cli import COMMANDS, INTERRUPTED, cli
+from netscanctl.cli import INTERRUPTED, cli
 from netscand import __main__ as daemon
+from netscand.checkout import COMMANDS
 from tests.ctl.conftest import ROOT
 
 PAGE = (ROOT / "docs/commands.md").read_text()

@@ -39,6 +39,7 @@ def test_an_import_sets_labels_and_names_the_bad_line(ctl: Ctl, daemon: FakeDaem
         "1 without a name (--known marks them), 1 skipped",
     ]
     assert daemon.received == [DeviceUpdate(label="phone"), DeviceUpdate(label="freezer")]
+    assert daemon.requests[-1][3]["Prefer"] == "return=minimal", "the daemon need not look at all devices each time"
 
 
 def test_a_second_import_changes_nothing(ctl: Ctl, daemon: FakeDaemon, ethers: str) -> None:
@@ -84,6 +85,27 @@ def test_of_several_entries_the_latest_counts(ctl: Ctl, daemon: FakeDaemon, tmp_
     )
     assert ctl.run("import", str(path)).returncode == 0
     assert daemon.received == [DeviceUpdate(label="new")]
+
+
+def test_two_names_of_a_device_are_reported(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
+    """With the lines of both, and the one that counts; also where the lines have two addresses of one device."""
+    path = tmp_path / "ethers"
+    path.write_text(f"{SEVEN} phone\n{EIGHT} printer\n{SEVEN} phone\n{SEVEN} tablet\n{EIGHT} 192.168.1.8\n")
+    done = ctl.run("import", str(path))
+    assert (done.returncode, done.stderr.splitlines()) == (0, [
+        f'netscanctl: line 4: {SEVEN} has two names, "phone" (line 3) and "tablet"; line 4 counts',
+        "netscanctl: ethers: 2 labelled",
+    ])  # fmt: skip
+    assert daemon.received == [DeviceUpdate(label="printer"), DeviceUpdate(label="tablet")]
+    daemon.devices[0].label = None
+    daemon.devices[0].addresses.append(address("fe80::7"))
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.168.1.7 phone\nfe80::7 tablet\n192.168.1.7 handset\n")
+    assert ctl.run("import", str(hosts)).stderr.splitlines()[:2] == [
+        'netscanctl: line 3: 192.168.1.7 has two names, "phone" (line 1) and "handset"; line 3 counts',
+        f'netscanctl: line 3: {SEVEN} has two names, "tablet" (line 2) and "handset"; line 3 counts',
+    ]
+    assert daemon.devices[0].label == "handset"
 
 
 def test_what_the_daemon_refuses_is_reported(ctl: Ctl, daemon: FakeDaemon, ethers: str) -> None:

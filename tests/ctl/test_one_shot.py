@@ -13,8 +13,9 @@ from typing import IO
 import click
 import pytest
 
-from netscanctl.cli import COMMANDS, cli
+from netscanctl.cli import cli
 from netscand import __version__
+from netscand.checkout import COMMANDS
 from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
@@ -191,6 +192,29 @@ def test_networks_show_the_reason(ctl: Ctl, daemon: FakeDaemon) -> None:
 def test_status_is_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert "devices    2 online, 1 offline, 0 unknown (without this host)\n" in ctl.run("status").stdout
     assert ctl.run("status", "--json").stdout.encode() == encode(daemon.status) + b"\n"
+
+
+# ---- reload
+
+PENDING = "[listen] tls_key, [history] path changed; to apply it: systemctl restart netscand"
+
+
+def test_a_reload_says_which_changes_need_a_restart(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """So does `status`, until then; a reload that leaves none says only that it was done."""
+    done = ctl.run("reload")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "netscanctl: configuration reloaded\n")
+    daemon.status.needs_restart = ["[listen] tls_key", "[history] path"]
+    done = ctl.run("reload")
+    assert (done.returncode, done.stderr.splitlines()[1]) == (0, f"netscanctl: {PENDING}")
+    assert f"restart    {PENDING}\n" in ctl.run("status").stdout
+    assert [request[:2] for request in daemon.requests].count(("POST", "/api/reload")) == 2
+
+
+def test_a_refused_reload_says_why(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """With exit code 1, also in a script that prints only errors."""
+    gone = "the configuration was not reloaded: /etc/netscand/netscand.toml: no such file"
+    daemon.refuse(400, "bad_request", gone, "/api/reload")
+    assert ctl.fails(1, "--quiet", "reload") == gone
 
 
 # ---- scan-now

@@ -371,6 +371,9 @@ def test_a_device_that_was_never_seen_has_no_times() -> None:
     assert re.search(r"(?m)^first seen +never\nlast seen +never$", shown)
     assert "online 0 %" not in shown
     assert listed(never).splitlines()[1].split()[:2] == ["unknown", "-"]
+    seen = device(2, status_since=never.status_since, last_seen="2026-01-01T00:00:00.000Z")
+    for order in ("seen", "since"):
+        assert sorted([never, seen], key=render.ORDERS[order]) == [seen, never]
 
 
 def test_a_network_that_stands_by_is_marked() -> None:

@@ -36,7 +36,7 @@ def test_counts_and_networks_are_above_the_devices() -> None:
         networks=[network(), network(OFFICE, "down"), network("172.17.0.0/16@docker0", "excluded")],
     )  # fmt: skip
     shown = lines(table)
-    assert shown[0] == "1 online, 1 offline, 0 unknown"
+    assert shown[0] == "1 online, 1 offline, 0 unknown (without this host)"
     assert shown[1] == f"{HOME} up   {OFFICE} down"
     assert [(line.split()[0], *(word for word in line.split() if "192" in word)) for line in shown[2:6]] == [
         ("STATUS",), ("online", "192.168.1.1"), ("offline", "192.168.1.2"), ("online", "192.168.1.3"),
@@ -87,6 +87,17 @@ def test_progress_is_shown_during_a_scan() -> None:
     assert "scanning" not in lines(table)[0]
     receive(table, ScanError(scan_id=2, network=HOME, message="the interface is down"))
     assert lines(table)[0].endswith(f"scan of {HOME} failed: the interface is down")
+
+
+@pytest.mark.parametrize("columns", [20, 40, 50, 58, 70])
+def test_no_address_is_wider_than_the_screen(columns: int) -> None:
+    """The terminal cuts a wider line itself, and nobody sees that there is more."""
+    ip = "2001:db8:1234:5678:9abc:def0:1234:5678"
+    table = showing(device(1, ip=ip), device(2))
+    shown = lines(table, columns=columns)
+    assert all(width(line) <= columns for line in shown)
+    row = next(line for line in shown if "2001:" in line)
+    assert ip in row or row.endswith("…")
 
 
 @pytest.mark.parametrize("again", [snapshot(device(1)), resumed("a-1")])

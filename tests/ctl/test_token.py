@@ -12,7 +12,7 @@ import pytest
 
 from netscanctl import token_file
 from netscanctl.client import Failure, NoDaemon, NotPermitted
-from netscanctl.page_links import links_with_token
+from netscanctl.page_links import links_with_token, origins_here
 from netscanctl.token_file import TokenFile, add_token, entries, read_lines, revoke_token
 from netscand.protocol import Access
 from netscand.serve.auth import read_tokens
@@ -38,6 +38,20 @@ def path(daemon: FakeDaemon, tmp_path: Path) -> Path:
 
 def reloads(daemon: FakeDaemon) -> int:
     return sum(request[:2] == ("POST", "/api/reload") for request in daemon.requests)
+
+
+@pytest.mark.parametrize(
+    ("listening", "tls", "found"),
+    [
+        (LOOPBACK, False, ["http://localhost:8000"]),
+        (["0.0.0.0:8000"], False, ["http://localhost:8000", "http://192.168.1.5:8000", "http://10.0.0.5:8000"]),
+        (["192.168.1.5:8000"], False, ["http://192.168.1.5:8000"]),
+        (["0.0.0.0:8443"], True, ["https://192.168.1.5:8443", "https://10.0.0.5:8443"]),
+    ],
+)
+def test_the_page_of_this_host_comes_first(tmp_path: Path, listening: list[str], tls: bool, found: list[str]) -> None:
+    """By localhost, if it listens there; not with TLS, because no certificate is for that name."""
+    assert origins_here(access(tmp_path, *listening, tls=tls)) == found
 
 
 # ---- add -------------------------------------------------------------------------------------------------------------

@@ -326,6 +326,19 @@ def test_a_scan_that_fails_is_told_and_the_next_one_runs(lab: Lab) -> None:
     assert daemon.healthy()
 
 
+def test_a_change_that_needs_a_restart_is_reported_until_then(lab: Lab) -> None:
+    """By `reload`, with its key, and by `status`; not if it was taken back."""
+    daemon = lab.daemon({"scan": {"interval": 20}})
+    good = daemon.config.read_text()
+    daemon.config.write_text(good.replace("[listen]", "[listen]\nmax_clients = 100"))
+    asked = daemon.ctl("reload")
+    assert (asked.returncode, "[listen] max_clients changed; to apply it: " in asked.stderr) == (0, True), asked.stderr
+    assert daemon.get("/api/status")["needs_restart"] == ["[listen] max_clients"]
+    daemon.config.write_text(good)
+    assert daemon.ctl("reload").stderr == "netscanctl: configuration reloaded\n"
+    assert daemon.get("/api/status")["needs_restart"] == []
+
+
 def test_sighup_with_a_bad_file_keeps_the_old_configuration(lab: Lab) -> None:
     """FAULTS F19: the error names key and position."""
     daemon = lab.daemon({"scan": {"interval": 20}})
@@ -358,6 +371,8 @@ def test_a_reload_without_its_file_takes_no_defaults(lab: Lab, fate: str) -> Non
     assert str(daemon.config) in daemon.get("/api/status")["problems"][0]
     assert daemon.get("/api/status")["interval"] == 20
     assert daemon.socket.stat().st_mode & 0o777 == 0o660
+    asked = daemon.ctl("reload")
+    assert (asked.returncode, str(daemon.config) in asked.stderr) == (1, True)
     daemon.config.write_text(good)
     daemon.signal(signal.SIGHUP)
     wait_for("its return", lambda: not daemon.get("/api/status")["problems"])

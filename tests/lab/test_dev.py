@@ -1,6 +1,7 @@
 """`./dev run` and `./dev demo`, as a newcomer types them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -133,6 +134,7 @@ def test_dev_run_names_its_files_even_without_a_network(lab: Lab) -> None:
         shown = Shown(process)
         shown.until("STATUS")
         (line,) = [line for line in shown.text().splitlines() if "http://localhost:8000/" in line]
+        assert line.startswith("dev: page http://localhost:8000/, log "), "the address for this host comes first"
         for name in ("log", "netscand.sock"):
             assert f"{state / name}" in line
             assert (state / name).exists()
@@ -203,6 +205,19 @@ def test_the_user_of_sudo_is_admin_without_it(lab: Lab) -> None:
         assert "token  " in by_user(lab, "./dev", "ctl", "token", "add", "admin")
         tokens = (lab.folder / "state" / "tokens").stat()
         assert (tokens.st_uid, tokens.st_mode & 0o777) == (USER, 0o600)
+        as_root = by_user(lab, "./dev", "ctl", "doctor", uid=0)
+        assert "tokens" not in as_root or "owned by" not in as_root
+        listen = (state := lab.folder / "state" / "netscand.toml").read_text()
+        state.write_text(listen.replace('"127.0.0.1:8000", "[::1]:8000"', '"0.0.0.0:8000"'))
+        assert "configuration reloaded" in by_user(lab, "./dev", "ctl", "reload")
+        pages = [line.split()[1] for line in by_user(lab, "./dev", "ctl", "status").splitlines() if line[:5] == "page "]
+        assert pages == ["http://localhost:8000/", "http://10.77.0.2:8000/"]
+        (lab.folder / "state" / "tokens").write_text("")
+        refused = by_user(lab, "./dev", "ctl", "reload")
+        assert "to create a token: ./dev ctl token add ROLE" in refused
+        assert "netscanctl token" not in refused + by_user(lab, "./dev", "ctl", "status")
+        page_text = by_user(lab, "curl", "--silent", "--noproxy", "*", "http://localhost:8000/")
+        assert "<code>./dev ctl token add admin</code>" in page_text
         other = by_user(lab, "./dev", "ctl", "known", "52:54:00:77:00:99", uid=USER + 1)
         assert 'requires role "admin" (you have "scan")' in other
         assert "run it with sudo" in other or "join the group" in other
@@ -262,7 +277,7 @@ def test_dev_ctl_runs_in_the_folder_of_its_caller(tmp_path: Path) -> None:
     )
     assert "/none/netscand.sock" in done.stderr
     done = subprocess.run([*argv[:2], "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("Usage: netscanctl ")
+    assert done.stdout.startswith("Usage: ./dev ctl ")
 
 
 def test_dev_ctl_knows_the_configuration_and_the_commands_of_a_checkout(tmp_path: Path) -> None:
@@ -287,16 +302,23 @@ def test_dev_ctl_knows_the_configuration_and_the_commands_of_a_checkout(tmp_path
     assert "to create one: ./dev ctl token add ROLE" in ctl("token", "list")
     assert "token  " in ctl("token", "add", "admin")
     assert (tmp_path / "tokens").exists()
+    if os.geteuid() == 0:  # the files of ./dev run belong to the user of sudo, and that is no fault
+        for path in (tmp_path, *tmp_path.iterdir()):
+            os.chown(path, USER, USER)
+        assert "owned by" not in ctl("doctor")
     elsewhere = ctl("--socket", f"{tmp_path}/other", "devices")
     assert "to find out why: netscanctl doctor" in elsewhere
 
 
 def test_dev_run_passes_arguments_on(lab: Lab) -> None:
-    """`./dev run --version` is netscand's own."""
-    said = lab.watcher.run(
-        ["./dev", "run", "--version"], env={"NETSCAND_STATE": str(lab.folder / "state")}, stderr=subprocess.STDOUT
-    ).stdout
-    assert "netscand" in said
+    """`./dev run --version` and `--once` are netscand's own: what they print is on stdout, and nothing else is said."""
+    lab.crowd().populate(["10.77.0.50"])
+    env = {"NETSCAND_STATE": str(lab.folder / "state")}
+    said = lab.watcher.run(["./dev", "run", "--version"], env=env, stderr=subprocess.STDOUT).stdout
+    assert re.search(r"(?m)^netscand \d", said)
+    done = lab.watcher.run(["./dev", "run", "--once"], env=env)
+    assert "10.77.0.50" in done.stdout
+    assert "netscand ended" not in done.stderr
 
 
 @pytest.mark.usefixtures("root")

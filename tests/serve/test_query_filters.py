@@ -119,6 +119,8 @@ def test_known_devices_or_the_others_fit() -> None:
     device.known = True
     assert filter_of({"known": "true"}).device(device)
     assert not filter_of({"known": "false"}).device(device)
+    device.known, device.kinds = False, ["self"]
+    assert not filter_of({"known": "false"}).device(device), "this host needs no mark"
 
 
 def test_an_address_or_a_name_fits_only_completely() -> None:

@@ -167,7 +167,10 @@ def test_an_admin_requests_a_reload(tmp_path: Path) -> None:
             assert (status, body["error"]["message"]) == (
                 400, "the configuration was not reloaded: netscand.toml: not TOML",
             )  # fmt: skip
-            access = (await lan.ask("GET", "/api/status", headers=admin))[2]["access"]
+            lan.server.needs_restart = ["[listen] tls_key"]
+            state = (await lan.ask("GET", "/api/status", headers=admin))[2]
+            assert state["needs_restart"] == ["[listen] tls_key"]
+            access = state["access"]
             assert access["listening"] == lan.server.addresses
             assert (access["tokens"], access["tls"], access["token_file"]) == (3, False, str(tmp_path / "tokens"))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import ValuesView
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from netscand import protocol
-from tests.serve.house import House, house, mac, receive, receive_all
+from netscand.core.model import Device, Mac
+from netscand.serve.encode import Encoder
+from netscand.serve.fair_turns import FairTurns
+from netscand.serve.hub import Hub
+from netscand.serve.related import Labels
+from tests.serve.house import BOOT, FakeScanner, House, house, mac, receive, receive_all
 
 JSON = {"Content-Type": "application/json"}
 
@@ -171,6 +177,58 @@ def test_a_label_of_two_devices_is_a_warning(tmp_path: Path) -> None:
             macs = f"{', '.join(mac(number).hex(':') for number in (1, 3, 4, 5))}, …"
             assert await patch(lan, 6, label="RASPI") == [expected.replace("raspi", "RASPI").format(macs)]
             assert await patch(lan, 6, label=None) is None
+
+    asyncio.run(play())
+
+
+def test_many_labels_need_one_look_at_all_devices() -> None:
+    """An import of 10,000 labels would look at 100 million; other events than its own make it look again."""
+
+    class Counted(dict[Mac, Device]):
+        looks = 0
+
+        def values(self) -> ValuesView[Device]:  # type: ignore[override]  # dict_values is private
+            Counted.looks += 1
+            return super().values()
+
+    async def play() -> None:
+        scanner = FakeScanner(Hub(Encoder(lambda: BOOT, lambda of: None)), 50)
+        devices, labels, turns = Counted(scanner.devices), Labels(), FairTurns()
+
+        async def label(number: int, text: str | None, before: str, cursor: str) -> list[Mac]:
+            device = devices[mac(number)]
+            old, device.label = device.label, text
+            labels.moved(device, old, before, cursor)
+            return [other.mac for other in await labels.others(device, devices, cursor, turns, "x")]
+
+        assert await label(1, "nas", "a-0", "a-1") == []
+        assert await label(2, "NAS", "a-1", "a-2") == [mac(1)]
+        assert await label(1, "tv", "a-2", "a-3") == []
+        assert await label(3, "nas", "a-3", "a-4") == [mac(2)]
+        assert Counted.looks == 1
+        devices[mac(9)].label = "nas"  # by an event that was not ours: a-5
+        assert await label(4, "nas", "a-5", "a-6") == [mac(2), mac(3), mac(9)]
+        assert Counted.looks == 2
+
+    asyncio.run(play())
+
+
+def test_a_client_may_want_only_the_outcome(tmp_path: Path) -> None:
+    """`Prefer: return=minimal`: the change is made, warnings are there, and no other device was looked at."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            path, body = f"/api/devices/{mac(1).hex(':')}", b'{"label": "TV"}'
+            whole = (await lan.ask("PATCH", path, body=b'{"known": true}', headers=JSON))[2]
+            assert "probably_same_as" in whole
+            for wanted in ("return=minimal", "respond-async, Return=Minimal"):
+                answer = (await lan.ask("PATCH", path, body=body, headers=JSON | {"Prefer": wanted}))[2]
+                assert (answer["label"], answer["known"], "probably_same_as" in answer) == ("TV", True, False)
+            await patch(lan, 2, label="TV")
+            answer = (await lan.ask("PATCH", path, body=body, headers=JSON | {"Prefer": "return=minimal"}))[2]
+            assert answer["warnings"] == [
+                f'label: "TV" is also the label of {mac(2).hex(":")}; use MAC addresses in commands'
+            ]
 
     asyncio.run(play())
 

@@ -101,7 +101,7 @@ def test_no_library_writes_into_the_journal(installed: Installed) -> None:
 
 def test_its_status_is_one_line_of_counts(installed: Installed) -> None:
     """What `systemctl status` shows."""
-    assert soon(lambda: "devices online" in installed.machine.show("netscand", "StatusText")["StatusText"])
+    assert soon(lambda: "online (without this host)" in installed.machine.show("netscand", "StatusText")["StatusText"])
 
 
 def test_a_lan_of_254_devices_fits_into_96_mib(installed: Installed) -> None:
@@ -180,6 +180,11 @@ def test_a_good_file_is_taken_and_a_bad_one_told(installed: Installed) -> None:
         assert status(installed)["status"] == "degraded"
         assert soon(lambda: any(f"{CONFIG}: [scan] interval" in line for line in said(installed, "PRIORITY=3")))
         assert interval() == 45
+        for text in ("", None):  # as after a full disk, or a slip: no defaults, and no silence
+            installed.machine.write(CONFIG, "") if text is not None else installed.machine.path(CONFIG).unlink()
+            assert installed.machine.run("systemctl", "reload", "netscand", check=False).returncode != 0
+            assert soon(lambda: any(f"reloaded: {CONFIG}: " in line for line in said(installed, "PRIORITY=3")))
+            assert interval() == 45
     finally:
         installed.machine.write(CONFIG, before)
         installed.machine.run("systemctl", "reload", "netscand")

@@ -129,7 +129,9 @@ def test_a_device_that_was_only_labelled_was_never_seen(full: Page, daemon: Daem
 
 def test_the_counts_name_this_host_that_they_leave_out(full: Page) -> None:
     """With it, they are the rows of the list; a search that leaves it out leaves the sentence out."""
-    full.until("/^All \\d+ \\+ this host$/.test(document.querySelector('#presence label').innerText.replace(/\\s+/g, ' '))")
+    full.until(
+        "/^All \\d+ \\+ this host$/.test(document.querySelector('#presence label').innerText.replace(/\\s+/g, ' '))"
+    )
     assert full.js(f"{selectors.ROWS}.length") == full.js(selectors.COUNT) + 1
     full.js("document.querySelector('#search').focus()")
     full.type("weather")

@@ -1,0 +1,22 @@
+"""`netscanctl reload`: makes the daemon read its configuration and tokens again."""
+
+import click
+
+from netscanctl.cli import Session
+from netscanctl.render import pending_restart
+from netscand.protocol import DaemonStatus
+
+
+@click.command("reload")
+@click.pass_obj
+def command(session: Session) -> None:
+    """Read the configuration and the tokens again, as systemctl reload netscand does.
+
+    If they are invalid, prints why and exits with 1; the old ones stay in force. Says which changes need a restart.
+    """
+    client, terminal = session.client, session.terminal
+    client.post("/api/reload", b"")
+    status = client.read(client.get("/api/status"), DaemonStatus)
+    terminal.notice("configuration reloaded")
+    if pending := pending_restart(status):
+        terminal.notice(pending)
