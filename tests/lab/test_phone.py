@@ -48,6 +48,17 @@ def test_from_another_host_to_the_page_as_the_docs_say(lab: Lab) -> None:
     assert code == 421
     assert "<h1>" in body
     assert "allowed_hosts" in body
+    for host in (f"{name}.lan", f"{name}.home.arpa", "vm.lan"):  # of the router, which the host need not know
+        code, body = status_of(phone, f"http://{host}:8000/", BROWSER, resolve=f"{host}:8000:10.77.0.2")
+        assert (code, "allowed_hosts" in body) == (421, True)
+    daemon.configure({"listen": {"tcp": json.loads(listen)}, "access": {"allowed_hosts": ["vm.lan", "x.lan:8001"]}})
+    lab.watcher.run([*ctl, "reload"])
+    for host, expected in (("vm.lan", 200), ("VM.lan", 200), ("x.lan", 421), (name, 200)):
+        origin = f"Origin: http://{host}:8000"
+        url, resolve = f"http://{host}:8000/api/status", f"{host}:8000:10.77.0.2"
+        assert status_of(phone, url, bearer, origin, resolve=resolve)[0] == expected, host
+    daemon.configure({"listen": {"tcp": json.loads(listen)}})
+    lab.watcher.run([*ctl, "reload"])
     code, body = status_of(phone, "http://10.77.0.2:8000/api/devices", BROWSER)
     assert (code, "netscanctl token add" in body) == (401, True)
     assert status_of(phone, "http://10.77.0.2:8000/api/devices", "Authorization: Bearer " + "x" * 43)[0] == 401
