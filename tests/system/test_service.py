@@ -180,10 +180,11 @@ def test_a_good_file_is_taken_and_a_bad_one_told(installed: Installed) -> None:
         assert status(installed)["status"] == "degraded"
         assert soon(lambda: any(f"{CONFIG}: [scan] interval" in line for line in said(installed, "PRIORITY=3")))
         assert interval() == 45
-        for text in ("", None):  # as after a full disk, or a slip: no defaults, and no silence
-            installed.machine.write(CONFIG, "") if text is not None else installed.machine.path(CONFIG).unlink()
+        for fate in ("empty", "no such file"):  # as after a full disk, or a slip: no defaults, and no silence
+            installed.machine.write(CONFIG, "") if fate == "empty" else installed.machine.path(CONFIG).unlink()
             assert installed.machine.run("systemctl", "reload", "netscand", check=False).returncode != 0
-            assert soon(lambda: any(f"reloaded: {CONFIG}: " in line for line in said(installed, "PRIORITY=3")))
+            refused = f"in force: {CONFIG}: {fate}"
+            assert soon(lambda refused=refused: any(refused in line for line in said(installed, "PRIORITY=3")))
             assert interval() == 45
     finally:
         installed.machine.write(CONFIG, before)
