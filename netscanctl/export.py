@@ -32,7 +32,8 @@ def as_csv(devices: Iterable[Device]) -> str:
         times = (device.status_since, device.first_seen, device.last_seen)
         cells = (device.status, device.ip, device.mac, device.label or device.hostname, device.hostname, device.label,
                  device.vendor, " ".join(device.kinds), "yes" if device.known else "no",
-                 *(("",) * 3 if is_never_seen(device) else times), device.reason, device.notes, device.kind or "")  # fmt: skip
+                 *(("",) * 3 if is_never_seen(device) else times), device.reason, device.notes,
+                 device.kind or "")  # fmt: skip
         writer.writerow([_cell(cell) for cell in cells])
     return out.getvalue()
 
