@@ -24,8 +24,8 @@ CONFIG = Path("/etc/netscand/netscand.toml")
 SERVICE_USER = "netscan"
 """User of the unit (systemd/netscand.sysusers)."""
 ROLES = ("read", "scan", "admin")
-LINE = re.compile(rf"\s*({'|'.join(ROLES)})\s+(\S+)(?:\s+#\s*(.*?))?\s*")
-"""`ROLE TOKEN # DATE NAME`, or `sha256:` and the digest instead of the token."""
+LINE = re.compile(rf"\s*({'|'.join(ROLES)})\s+(\S+)(?:\s+sites=\S+)?(?:\s+#\s*(.*?))?\s*")
+"""`ROLE TOKEN # DATE NAME`, or `sha256:` and the digest instead of the token; on a hub, perhaps then `sites=NAMES`."""
 DATED = re.compile(r"(\d{4}-\d\d-\d\d) (.+)")
 HEAD = "# Tokens of netscand. To create, list and revoke them: netscanctl token --help\n"
 LONGEST_NAME = 64

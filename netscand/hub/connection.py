@@ -113,7 +113,7 @@ def _place(reply: bytes) -> list[bytes] | None:
 
 
 def _message(place: list[bytes], subject: bytes, data: bytes, headers: bytes | None) -> Message:
-    return Message(int(place[5]), int(place[7]), int(place[8]), subject.decode(), parsed(headers), data)
+    return Message(int(place[5]), int(place[7]), int(place[8]), subject.decode(errors="replace"), parsed(headers), data)
 
 
 class Connection:

@@ -244,7 +244,7 @@ class Log:
             self._publish(cursor, change)
 
     def _on_alive(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        name = subject.decode().split(".")[2]
+        name = subject.decode(errors="replace").split(".")[2]
         self._publish_all(self.view.on_alive(name, data, time.monotonic(), time.time()))
 
     def _publish_all(self, changes: Sequence[Change]) -> None:
@@ -273,8 +273,10 @@ class Log:
         now = time.monotonic()
         if site.alive is not None and site.alive.commands and site.requested_at is None and site.cursor is not None:
             site.requested_at = now
-            log.warning("site %s: events after %s are missing; requested again", site.name, site.cursor.decode())
-            await self.command(site.name, sites.Resend(after=site.cursor.decode()))
+            log.warning(
+                "site %s: events after %s are missing; requested again", site.name, site.cursor.decode(errors="replace")
+            )
+            await self.command(site.name, sites.Resend(after=site.cursor.decode(errors="replace")))
             return
         log.warning("site %s: events are missing; its last values are read from the log", site.name)
         async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.{site.name}.>")):

@@ -1,16 +1,14 @@
 """Events as the hub serves them: the bytes that the site published, with the site in them."""
 
-import re
 from typing import Literal, NamedTuple
 
 import msgspec
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from netscand import protocol, sites
 from netscand.serve.encode import BEFORE
 
 FRONT = b'{"type":"event","cursor":"'
-SENT = re.compile(rb',"sent_at":(?:null|"[^"]{0,40}")\}')
 
 _event = msgspec.json.Decoder(protocol.Event).decode
 _about_site = msgspec.json.Decoder(sites.SnapshotBegan | sites.SnapshotEnded | sites.SiteUp | protocol.Event).decode
@@ -25,7 +23,7 @@ class _Last(msgspec.Struct):
     at: str
     network: str | None = None
     reason: str = ""
-    device: msgspec.Raw = msgspec.Raw()
+    device: protocol.Device | None = None
 
 
 class LastValue(NamedTuple):
@@ -39,10 +37,10 @@ class LastValue(NamedTuple):
     text: bytes
 
 
-class _Parts(msgspec.Struct):
-    device: msgspec.Raw = msgspec.Raw()
-
-
+_fields = msgspec.structs.fields(protocol.Device)
+_Previous = msgspec.defstruct("_Previous", [(field.name, field.type | None, None) for field in _fields], kw_only=True)
+"""Earlier values of fields of a device, each of the type that it has there: filters read them."""
+_Parts = msgspec.defstruct("_Parts", [("previous", _Previous | None, None)])
 _parts = msgspec.json.Decoder(_Parts).decode
 _last = msgspec.json.Decoder(_Last).decode
 
@@ -69,25 +67,37 @@ def about_site(data: bytes) -> "sites.SnapshotBegan | sites.SnapshotEnded | site
 
 
 def published(site: str, data: bytes) -> Published:
-    """Return an event of a site. Raises Unreadable."""
+    """Return an event of a site. Raises Unreadable.
+
+    Its bytes go on unchanged only if they are as we write them: else a site could add a second `site` or `cursor`.
+    """
     try:
         event = _event(data)
-        device = _parts(data).device if event.device is not None else None
+        _parts(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
         raise Unreadable(str(wrong)) from None
-    raw = bytes(device) if device is not None else None
-    return Published(event, _spliced(site, data, raw) or body_of(site, event), raw)
+    if event.site is not UNSET or event.state is not UNSET:
+        raise Unreadable("site: a site publishes only its own devices")
+    device = _encoded(event.device) if event.device is not None else None
+    body = _spliced(site, data, device) if protocol.encode(event) == data else body_of(site, event)
+    return Published(event, body, device)
+
+
+def _encoded(device: protocol.Device) -> bytes:
+    if device.site is not UNSET or device.status_at_site is not UNSET:
+        raise Unreadable("device.site: a site publishes only its own devices")
+    return protocol.encode(device)
 
 
 def last_value(data: bytes) -> LastValue:
     """Return the last event of a subject. Raises Unreadable."""
     try:
         last = _last(data)
-        text = bytes(last.device)
-        device = _device(text) if text and text != b"null" else None
+        _parts(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
         raise Unreadable(str(wrong)) from None
-    return LastValue(last.kind, last.at, last.network, last.reason, device, text)
+    text = b"" if last.device is None else _encoded(last.device)
+    return LastValue(last.kind, last.at, last.network, last.reason, last.device, text)
 
 
 def device_of(data: bytes) -> protocol.Device:
@@ -98,18 +108,11 @@ def device_of(data: bytes) -> protocol.Device:
         raise Unreadable(str(wrong)) from None
 
 
-def _spliced(site: str, data: bytes, device: bytes | None) -> bytes | None:
-    """Return the body with the site in it, all else unchanged; None if the JSON is not written as ours is."""
-    end = data.find(b'",', len(FRONT))
-    sent = SENT.search(data, max(0, len(data) - 64))
-    if not data.startswith(FRONT) or end < 0 or sent is None or sent.end() != len(data):
-        return None
-    inner = data[end + 2 : sent.start()]
+def _spliced(site: str, data: bytes, device: bytes | None) -> bytes:
+    """Return the body of an event that is written as ours are, with the site in it."""
+    inner = data[data.index(b'",', len(FRONT)) + 2 : data.rindex(b',"sent_at":')]
     if device is not None:
-        key = b'"device":'
-        if key + device not in inner:
-            return None
-        inner = inner.replace(key + device, key + with_site(site, device), 1)
+        inner = inner.replace(b'"device":' + device, b'"device":' + with_site(site, device), 1)
     return b'{"site":"%b",%b}' % (site.encode(), inner)
 
 
@@ -121,5 +124,5 @@ def with_site(site: str, device: bytes) -> bytes:
 def body_of(site: str, event: protocol.Event) -> bytes:
     """Return the body of an event of a site, encoded again."""
     device = event.device if event.device is None else structs.replace(event.device, site=site)
-    text = protocol.encode(structs.replace(event, cursor="", device=device, sent_at=None, site=msgspec.UNSET))
+    text = protocol.encode(structs.replace(event, cursor="", device=device, sent_at=None, site=UNSET))
     return b'{"site":"%b",%b' % (site.encode(), text[BEFORE:].replace(b',"sent_at":null', b"", 1))

@@ -25,6 +25,9 @@ UNCERTAIN = frozenset(("network_up", "network_down", "network_silent"))
 """Events of a network that set its online devices to `unknown`, unless they are on another network too."""
 STATE_AFTER = {"network_up": "up", "network_down": "down", "network_silent": "silent", "network_recovered": "up"}
 
+DIGITS = 18
+"""Digits of the number of a cursor."""
+
 COLUMNS = {"online": 0, "offline": 1}
 
 
@@ -38,7 +41,7 @@ class Position(NamedTuple):
 def position_of(cursor: bytes | None) -> Position | None:
     """Return the parts of a cursor; None: it is none."""
     epoch, _, number = (cursor or b"").rpartition(b"-")
-    return Position(epoch, int(number)) if epoch and number.isdigit() else None
+    return Position(epoch, int(number)) if epoch and number.isdigit() and len(number) <= DIGITS else None
 
 
 class SiteDevice:
@@ -245,10 +248,11 @@ class Site:
         """Return the site as clients see it."""
         online, offline, unknown = self.shown_counts()
         found = self.problems(now)
+        cursor = self.cursor.decode(errors="replace") if self.cursor else None
         since = self.received_at if self.is_silent else self.connected_since
         return protocol.Site(
             site=self.name, state=self.state, problems=list(found), why=list(found.values()),
-            since=None if since is None else time(since), cursor=self.cursor.decode() if self.cursor else None,
+            since=None if since is None else time(since), cursor=cursor,
             version=self.version, instance=self.instance, backlog=self.alive.backlog if self.alive else 0,
             clock_offset=self.clock_offset, commands=self.alive is not None and self.alive.commands,
             devices=protocol.Counts(online=online, offline=offline, unknown=unknown), networks=len(self.networks),

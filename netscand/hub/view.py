@@ -171,8 +171,8 @@ class View:
     def restored(self) -> None:
         """Remove the devices that the last snapshot of their site does not have."""
         for site in self.sites.values():
-            site.instance = site.newest.get(INSTANCE, b"").decode() or site.instance
-            site.protocol = site.newest.get(PROTOCOL, b"1").decode()
+            site.instance = site.newest.get(INSTANCE, b"").decode(errors="replace") or site.instance
+            site.protocol = site.newest.get(PROTOCOL, b"1").decode(errors="replace")
             if not site.in_snapshot:
                 list(self._removed(site))
             else:
@@ -186,8 +186,8 @@ class View:
         site, headers = self.site(name, now), message.headers
         self.counts.read += 1
         cursor, snapshot = headers.get(CURSOR), headers.get(SNAPSHOT, b"")
-        site.protocol = headers.get(PROTOCOL, b"1").decode()
-        changes = self._receive(site, now, headers.get(INSTANCE, b"").decode() or None)
+        site.protocol = headers.get(PROTOCOL, b"1").decode(errors="replace")
+        changes = self._receive(site, now, headers.get(INSTANCE, b"").decode(errors="replace") or None)
         try:
             if what == "site":
                 return changes + self._on_site_message(site, message, now)

@@ -184,6 +184,31 @@ def test_an_unreadable_message_is_counted_and_the_last_state_kept(world: World, 
     assert kinds(world.event(3, left(device(1, "offline")))) == ["offline"], "the next one continues"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"device":{', b'"device":{"site":"cabin",'),
+        (b'"sent_at":null}', b'"sent_at":null,"site":"cabin"}'),
+        (b'"status":"offline"', b'"status":"offline","status_at_site":"online"'),
+        (b'"previous":{', b'"previous":{"hostname":7,'),
+        (b'"previous":{', b'"previous":{"addresses":[7],'),
+    ],
+)
+def test_a_site_can_publish_nothing_as_another_site(world: World, before: bytes, after: bytes) -> None:
+    """And nothing that a filter cannot read."""
+    what = came(device(1, "offline"), cursor="k3f9-2")
+    data = protocol.encode(what).replace(before, after, 1)
+    message = world.message(sites.subject("home", what), data, cursor="k3f9-2", previous="k3f9-1", snapshot="s1")
+    assert kinds(world.view.apply(message, world.now)) == []
+    assert world.statuses()[PHONE] == "online"
+    assert len(world.unreadable) == 1
+
+
+def test_a_second_cursor_in_an_event_does_not_go_on() -> None:
+    data = protocol.encode(came(device(1))).replace(b'"sent_at":null', b'"sent_at":null,"cursor":"stolen-9"')
+    assert b"stolen" not in published.published("home", data).body
+
+
 def test_a_device_with_an_impossible_mac_is_unreadable(world: World) -> None:
     what = left(device(1, "offline", mac="nonsense"))
     assert kinds(world.event(2, what)) == []
@@ -330,7 +355,7 @@ def test_after_a_start_a_site_may_repeat_what_was_not_acknowledged() -> None:
 
 
 def test_the_bytes_of_a_site_go_on_with_the_site_in_them() -> None:
-    what = came(device(1, label='a","device":{"mac":"x'), cursor="k3f9-2")
+    what = came(device(1, label='a","device":{"mac":"x', patience=60.0), cursor="k3f9-2")
     what.sent_at = "2026-11-23T22:02:11.042000Z"
     raw = protocol.encode(what)
     found = published.published("home", raw)
@@ -338,7 +363,8 @@ def test_the_bytes_of_a_site_go_on_with_the_site_in_them() -> None:
     assert body.startswith(b'{"site":"home","kind":"online"')
     assert body.replace(b'"site":"home",', b"")[1:] in raw.replace(b',"sent_at":"2026-11-23T22:02:11.042000Z"', b"")
     assert b'"device":{"site":"home","mac":"a4:83:e7:00:00:01"' in body
-    decoded = published.published("x", b'{"type":"event","cursor":"a-1",' + body[1:-1] + b"}").event
+    decoded = protocol.decode_server(b'{"type":"event","cursor":"a-1",' + body[1:-1] + b"}")
+    assert isinstance(decoded, Event)
     assert decoded.device is not None
     assert (decoded.site, decoded.device.site, decoded.device.label) == (
         "home",
@@ -364,7 +390,7 @@ def test_headers_are_parsed() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("cursor", [None, b"", b"x", b"-1", b"k3f9-", b"k3f9-x"])
+@pytest.mark.parametrize("cursor", [None, b"", b"x", b"-1", b"k3f9-", b"k3f9-x", b"k3f9-" + b"9" * 5_000])
 def test_what_is_no_cursor_has_no_position(cursor: bytes | None) -> None:
     assert position_of(cursor) is None
 

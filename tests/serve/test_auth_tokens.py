@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from netscanctl.token_file import entries
 from netscand.serve.auth import LARGEST, LONGEST, MAX_TOKENS, Role, Tokens, TokensRefused, read_tokens, token_in
 from netscand.serve.http import Refused
 from tests.serve.house import TOKENS, handshake, house, token_file
@@ -46,6 +47,22 @@ def test_a_file_gives_each_token_its_role(tmp_path: Path) -> None:
         "scan": Role.SCAN,
         "admin": Role.ADMIN,
     }
+
+
+def test_a_token_may_be_limited_to_sites(tmp_path: Path) -> None:
+    """On a hub of sites; `netscanctl token` lists such a token, too."""
+    one, other = "a" * 32, "b" * 32
+    (tmp_path / "tokens").write_text(text := f"read {one} sites=home,cabin # Ann\nread {other}\n")
+    (tmp_path / "tokens").chmod(0o600)
+    tokens = read_tokens(str(tmp_path / "tokens"))
+    limited, free = tokens.find(one), tokens.find(other)
+    assert limited is not None
+    assert free is not None
+    assert (limited.sites, free.sites) == (frozenset(("home", "cabin")), None)
+    assert [(each.role, each.name) for each in entries(text.splitlines(keepends=True))] == [
+        ("read", "Ann"),
+        ("read", ""),
+    ]
 
 
 def test_a_systemd_credential_is_read_too(tmp_path: Path) -> None:
@@ -104,6 +121,9 @@ def test_a_file_of_its_owner_and_group_alone_is_taken(tmp_path: Path, mode: int)
         (f"none {LONG}\n", "expected the role read, scan or admin"),
         (f"ADMIN {LONG}\n", "expected the role read, scan or admin"),
         (f"{LONG}\n", "expected `ROLE TOKEN`"),
+        (f"read {LONG} sites=\n", "expected names of sites"),
+        (f"read {LONG} sites=home, cabin\n", "expected `ROLE TOKEN`"),
+        (f"read {LONG} sites=home,c*\n", "expected names of sites"),
         (f"admin {LONG} of the dashboard\n", "expected `ROLE TOKEN`"),
         (f'admin "{LONG}"\n', "invalid character in the token"),
         (f"admin {LONG}=x\n", "invalid character in the token"),
