@@ -28,6 +28,8 @@ class Session:
     url: str | None
     token_file: str | None
     quiet: bool = False
+    site: str | None = None
+    """Site of a hub that a command is limited to (`--site`)."""
 
     @cached_property
     def daemon(self) -> Daemon:
@@ -37,7 +39,15 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """Return the HTTP client. Raises Failure."""
-        return Client(self.daemon)
+        return Client(self.daemon, self.site)
+
+    def stream_query(self) -> dict[str, str]:
+        """Return the parameters that limit the stream to the site, which is checked. Raises Failure."""
+        if self.site is None:
+            return {}
+        self.client.check()
+        self.client.close()
+        return {"site": self.site}
 
     @cached_property
     def terminal(self) -> Terminal:

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from netscanctl.connect_hint import start_hint
+from netscanctl.text import clean
 from netscand import __version__, protocol
 from netscand.checkout import for_checkout
 
@@ -42,6 +43,8 @@ GROUP = "netscan"
 """Group that has the role admin by default."""
 CHECK_URL = "check the address, the port ([listen] tcp there), the firewall of that host, and that netscand runs there"
 DOCTOR = "to find out why: netscanctl doctor"
+MOST_NAMED = 8
+"""Sites or devices that a message names."""
 
 Answer = TypeVar("Answer")
 
@@ -50,6 +53,8 @@ class Failure(Exception):
     """Error that ends a command: one line for people, `exit_code` for programs. The base class: the daemon refused."""
 
     exit_code = 1
+    status = 0
+    """HTTP status of the answer; 0: there was none."""
 
     def __init__(self, cause: str, hint: str = "") -> None:
         super().__init__(for_checkout(f"{cause}; {hint}" if hint else cause))
@@ -170,15 +175,32 @@ def _read_token(path: Path) -> str:
 class Client:
     """HTTP client with one connection, which stays open until `close`."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, site: str | None = None) -> None:
         self.daemon = daemon
+        self.site = site
+        """Site of a hub that requests about devices, networks and events are limited to; None: all."""
         self._connection = _connection(daemon)
         self._checked = False
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """Send GET; return the body of the answer. Raises Failure."""
         self._check()
-        return self._request("GET", f"{path}?{urlencode(query)}" if query else path)
+        return self._request("GET", self._limited(f"{path}?{urlencode(query)}" if query else path))
+
+    def sites(self, name: str | None = None) -> bytes | None:
+        """Return the sites of a hub, or only the one with a name; None: this is no hub. Raises Failure."""
+        self.check_version()
+        query = f"?{urlencode({'site': name})}" if name else ""
+        try:
+            return self._request("GET", f"/api/sites{query}")
+        except Failure as failure:
+            if failure.status != 404:
+                raise
+            return None
+
+    def check(self) -> None:
+        """Check the version, and that the site exists. Raises Failure."""
+        self._check()
 
     def post(self, path: str, body: bytes, *, timeout: float | None = TIMEOUT) -> bytes:
         """Send POST; return the body of the answer; `timeout` in seconds, None for no limit. Raises Failure."""
@@ -188,12 +210,13 @@ class Client:
     def patch(self, path: str, body: bytes, *, minimal: bool = False) -> bytes:
         """Send PATCH; return the body of the answer, `minimal`: only what is quickly found. Raises Failure."""
         self._check()
-        return self._request("PATCH", path, body, headers={"Prefer": "return=minimal"} if minimal else {})
+        headers = {"Prefer": "return=minimal"} if minimal else {}
+        return self._request("PATCH", self._limited(path), body, headers=headers)
 
     def delete(self, path: str) -> bytes:
         """Send DELETE; return the body of the answer, which may be empty. Raises Failure."""
         self._check()
-        return self._request("DELETE", path)
+        return self._request("DELETE", self._limited(path))
 
     def fetch(self, path: str, write: Callable[[bytes], object], *, timeout: float = TIMEOUT) -> None:
         """Send GET; pass the body to `write` in chunks. Raises Failure, and the exceptions of `write`."""
@@ -219,7 +242,39 @@ class Client:
         """Close the connection."""
         self._connection.close()
 
+    def _limited(self, path: str) -> str:
+        """Return a path with the site in its query."""
+        site = urlencode({"site": self.site}) if self.site else ""
+        return f"{path}{'&' if '?' in path else '?'}{site}" if site else path
+
     def _check(self) -> None:
+        """Check the version, and the site: a netscand of one host would answer with empty lists."""
+        if self._checked:
+            return
+        self.check_version()
+        if self.site is None:
+            return
+        answer = self.sites(self.site)
+        if answer is not None and self.read(answer, protocol.SiteList).sites:
+            return
+        self._checked = False
+        every = self.sites()
+        if every is None:
+            raise self.no_hub(f"site {clean(self.site)}", "omit --site, or connect to a hub")
+        names = [clean(each.site) for each in self.read(every, protocol.SiteList).sites]
+        more = ", …" if len(names) > MOST_NAMED else ""
+        raise Failure(
+            f'no site "{clean(self.site)}"', f"the sites are {', '.join(names[:MOST_NAMED]) or 'none yet'}{more}"
+        )
+
+    def no_hub(self, what: str, hint: str) -> Failure:
+        """Return the failure for something that only a hub has."""
+        return Failure(
+            f"netscand at {self.daemon.address} is one host, not a hub of sites, and has no {what}",
+            f"{hint}: netscanctl --url URL",
+        )
+
+    def check_version(self) -> None:
         """Check the protocol before the first request: an answer of another version may decode, and be wrong."""
         if not self._checked:
             status = self._request("GET", "/api/status")
@@ -257,7 +312,9 @@ class Client:
             answer = connection.getresponse()
             content = answer.read() if answer.status >= 300 else b""
         if answer.status >= 300:
-            raise http_failure(self.daemon, answer.status, content)
+            failure = http_failure(self.daemon, answer.status, content)
+            failure.status = answer.status
+            raise failure
         return answer
 
     @contextmanager
@@ -380,6 +437,8 @@ def http_failure(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
             return NotPermitted(f"the token in --token-file is unknown to the daemon at {daemon.address}", create)
         return NotPermitted(message or "not permitted", f"use --token-file FILE; {create}")
     if status == 403:
+        if " site " in message:  # a site does not allow it, with any role
+            return NotPermitted(message)
         hint = "use --socket on the daemon's host" if daemon.url else admin_hint()
         return NotPermitted(message or "not permitted", f"use --token-file FILE, or {hint}")
     if status == 421 and message and daemon.url:
@@ -387,6 +446,8 @@ def http_failure(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
         return Failure(message, f'on its host, add "{name}" to [access] allowed_hosts, and reload netscand')
     if not message and (status == 404 or status not in protocol.ERROR_STATUS.values()):
         return not_netscand(daemon)
+    if status == 409:  # a MAC at several sites
+        return Failure(message.replace("site=NAME", "--site NAME"))
     return Failure(message or f"the daemon at {daemon.address} refused the request ({http.client.responses[status]})")
 
 
@@ -428,6 +489,6 @@ def device_path(mac: str) -> str:
     return f"/api/devices/{quote(mac)}"
 
 
-def scan_request(targets: Sequence[str]) -> bytes:
-    """Return the body of a scan request."""
-    return protocol.encode(protocol.ScanRequest(targets=list(targets)))
+def scan_request(targets: Sequence[str], site: str | None = None) -> bytes:
+    """Return the body of a scan request; `site`: only to a hub."""
+    return protocol.encode(protocol.ScanRequest(targets=list(targets), site=site or msgspec.UNSET))

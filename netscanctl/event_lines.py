@@ -1,8 +1,8 @@
 """Events as lines in fixed columns. Pure: values in, text out.
 
-In a pipe, a line is complete: time, kind, address, MAC, name, vendor, reason. On a terminal, it is as wide as the
-terminal: one column identifies the device (name, else vendor, else MAC), a wide terminal also shows the MAC, and the
-reason is cut. Among the events of one device, no column identifies it, and the reason is wrapped instead.
+In a pipe, a line is complete: time, kind, on a hub the site, address, MAC, name, vendor, reason. On a terminal, it is
+as wide as the terminal: one column identifies the device (name, else vendor, else MAC), a wide terminal also shows the
+MAC, and the reason is cut. Among the events of one device, no column identifies it, and the reason is wrapped instead.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from netscand.protocol import Event
 
 MARKS = {
     "discovered": "+", "online": "+", "offline": "-", "forgotten": "-", "address_conflict": "!", "gateway_changed": "!",
-    "dhcp_server_seen": "!", "network_down": "!", "network_silent": "!", "flood": "!",
+    "dhcp_server_seen": "!", "network_down": "!", "network_silent": "!", "flood": "!", "site_silent": "!",
 }  # fmt: skip
 """Kind → mark in front of it; `~` for every other kind."""
 KIND = 16
 """Columns of the kind: all kinds with a device fit, so that no column moves."""
-ADDRESS, MAC, NAME, VENDOR = 15, 17, 20, 24
+ADDRESS, MAC, NAME, VENDOR, SITE = 15, 17, 20, 24, 10
 """Columns that are exceeded only in a pipe; on a terminal, a longer address (IPv6) is cut."""
 LONGEST_ADDRESS = 39
 IDENTITY, MOST_IDENTITY = 17, 64
@@ -53,7 +53,8 @@ def format_events(
         else _wrapped(event, pad(at, widest), paint, columns, of)
         for event, at in zip(listed, times, strict=True)
     )
-    first = [head_line(widest, columns)] if head and listed and columns is not None else []
+    with_site = any(event.site for event in listed)
+    first = [head_line(widest, columns, with_site=with_site)] if head and listed and columns is not None else []
     return "".join(f"{line}\n" for line in (*first, *lines))
 
 
@@ -62,9 +63,10 @@ def format_event(event: Event, *, paint: Paint, now: datetime, columns: int | No
     return _line(event, _time(event, now, columns), paint, columns)
 
 
-def head_line(time: int, columns: int) -> str:
+def head_line(time: int, columns: int, *, with_site: bool = False) -> str:
     """Return the names of the columns on a terminal; `time`: columns of the time."""
-    cells = GAP.join(fit(name, wide) for name, wide in _widths(columns).items())
+    widths = {**({"SITE": SITE} if with_site else {}), **_widths(columns)}
+    cells = GAP.join(fit(name, wide) for name, wide in widths.items())
     return fit(f"{pad('TIME', time)}   {pad('KIND', KIND)}{GAP}{cells}{GAP}REASON", columns).rstrip()
 
 
@@ -85,6 +87,8 @@ def _marked(event: Event, paint: Paint) -> str:
 
 def _line(event: Event, at: str, paint: Paint, columns: int | None) -> str:
     head = at + (GAP if columns is None else " ") + _marked(event, paint)
+    if event.site:
+        head += (pad if columns is None else fit)(clean(event.site), SITE) + GAP
     if columns is None:
         rest = GAP.join([*_cells_in_a_pipe(event), _reason(event)])
     else:

@@ -39,7 +39,7 @@ def environment(event: Event) -> dict[bytes, bytes]:
         "IP": event.address or (device.ip if device else None), "REASON": event.reason,
         "MAC": device and device.mac, "NAME": device and (device.label or device.hostname),
         "VENDOR": device and device.vendor, "STATUS": device and device.status,
-        "KNOWN": device and ("yes" if device.known else "no"),
+        "KNOWN": device and ("yes" if device.known else "no"), "SITE": event.site or None,
     }  # fmt: skip
     return {f"NETSCAND_{name}".encode(): clean(value or "", SENTENCE_LIMIT).encode() for name, value in fields.items()}
 

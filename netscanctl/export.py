@@ -24,16 +24,20 @@ _TRUST = {"dns": 1}
 
 
 def as_csv(devices: Iterable[Device]) -> str:
-    """Return a header and one line per device; times in UTC, none of a device that was never seen."""
-    out = io.StringIO()
+    """Return a header and one line per device; times in UTC, none of a device that was never seen.
+
+    Of a hub's devices, the site, too.
+    """
+    out, listed = io.StringIO(), list(devices)
+    with_sites = any(device.site for device in listed)
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
-    for device in devices:
+    writer.writerow((*CSV_HEADER, "site") if with_sites else CSV_HEADER)
+    for device in listed:
         times = (device.status_since, device.first_seen, device.last_seen)
         cells = (device.status, device.ip, device.mac, device.label or device.hostname, device.hostname, device.label,
                  device.vendor, " ".join(device.kinds), "yes" if device.known else "no",
                  *(("",) * 3 if is_never_seen(device) else times), device.reason, device.notes,
-                 device.kind or "")  # fmt: skip
+                 device.kind or "", *((device.site or "",) if with_sites else ()))  # fmt: skip
         writer.writerow([_cell(cell) for cell in cells])
     return out.getvalue()
 

@@ -12,7 +12,7 @@ import click
 from netscanctl.client import Client, Failure, Usage, device_path, find_daemon, socket_or_url
 from netscanctl.render import title
 from netscanctl.text import clean
-from netscand.protocol import Conflict, Device, DeviceList, EventKind, NetworkList, has_name
+from netscand.protocol import Conflict, Device, DeviceList, EventKind, NetworkList, SiteList, has_name
 
 # ---- duration ------------------------------------------------------------------------------------------------------
 # Durations on the command line: seconds, or with a unit: `90`, `90s`, `30m`, `1.5 h`, `3d`, `1w`. Pure.
@@ -177,6 +177,9 @@ def find_one(devices: Iterable[Device], text: str, conflicts: Iterable[Conflict]
             macs = ", ".join(title(device) for device in found[:8]) + (", …" if len(found) > 8 else "")
             what = f"{len(found)} devices use the address {clean(text)} at the same time (address conflict)"
             raise Failure(what, f"use one MAC address instead of it: {macs}")
+        if any(device.site for device in found):
+            named = ", ".join(title(device) for device in found[:8]) + (", …" if len(found) > 8 else "")
+            raise Failure(f'"{clean(text)}" matches {len(found)} devices: {named}', "choose one with --site or its MAC")
         raise Failure(f'"{clean(text)}" matches {len(found)} devices', f"use a MAC address: {macs}")
     return found[0]
 
@@ -184,6 +187,7 @@ def find_one(devices: Iterable[Device], text: str, conflicts: Iterable[Conflict]
 # ---- argument ------------------------------------------------------------------------------------------------------
 # DEVICE and network arguments: lookup and shell completion.
 
+SITE = re.compile(r"[A-Za-z0-9_-]{1,32}")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._,:@+'()-]*")
 """Names that are completed: a shell obeys none of these characters in quotes, nor can they be an option. Devices choose
 their own names, and a shell executes what it completes."""
@@ -197,12 +201,18 @@ def mac_of(client: Client, text: str) -> str:
 
 
 def device_of(client: Client, text: str) -> Device:
-    """Return the device that matches `text`. Raises Failure unless exactly one does."""
+    """Return the device that matches `text`; requests after this are limited to its site.
+
+    Raises Failure unless exactly one does.
+    """
     if mac := as_mac(text):
-        return client.read(client.get(device_path(mac)), Device)
-    ip = as_ip(text)
-    listed = client.read(client.get("/api/devices", {"ip": ip} if ip else {"name": text}), DeviceList)
-    return find_one(listed.devices, text, listed.conflicts)
+        found = client.read(client.get(device_path(mac)), Device)
+    else:
+        ip = as_ip(text)
+        listed = client.read(client.get("/api/devices", {"ip": ip} if ip else {"name": text}), DeviceList)
+        found = find_one(listed.devices, text, listed.conflicts)
+    client.site = found.site or client.site  # its MAC may be at other sites, too
+    return found
 
 
 def networks_instead(client: Client, network: str) -> str:
@@ -274,6 +284,23 @@ def device_argument(command: F) -> F:
     return click.argument("device", shell_complete=complete_device)(command)
 
 
+def site_option(command: F) -> F:
+    """Add `--site` to a command, for its whole session."""
+    return click.option("--site", metavar="NAME", expose_value=False, callback=_set_site, shell_complete=complete_site,
+                        help="Only one site of a hub.")(command)  # fmt: skip
+
+
+def _set_site(ctx: click.Context, _parameter: click.Parameter, name: str | None) -> None:
+    from netscanctl.cli import Session
+
+    session = ctx.find_object(Session)
+    if name is None or session is None:  # none during completion
+        return
+    if not SITE.fullmatch(name):
+        raise click.BadParameter(f'"{name}": expected 1 to 32 letters, digits, - or _')
+    session.site = name
+
+
 def known_filter(*, known: bool, not_known: bool) -> str | None:
     """Return the API parameter `known` for the options; None for neither. Raises UsageError for both."""
     if known and not_known:
@@ -301,6 +328,12 @@ def complete_network(ctx: click.Context, _param: click.Parameter, incomplete: st
     return sorted(id_ for id_ in ids if id_.startswith(incomplete) and SAFE_ID.fullmatch(id_))
 
 
+def complete_site(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return matching sites of a hub; none if no hub answers."""
+    answer = _fetch(ctx, "/api/sites", SiteList)
+    return [each.site for each in answer.sites if each.site.startswith(incomplete)] if answer else []
+
+
 def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching networks, interfaces and devices; none if no daemon answers."""
     answer = _fetch(ctx, "/api/networks", NetworkList)
@@ -310,7 +343,7 @@ def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str)
     return [*complete_network(ctx, param, incomplete), *interfaces, *devices]
 
 
-Answer = TypeVar("Answer", DeviceList, NetworkList)
+Answer = TypeVar("Answer", DeviceList, NetworkList, SiteList)
 
 
 def _fetch(ctx: click.Context, path: str, kind: type[Answer]) -> Answer | None:

@@ -25,12 +25,13 @@ from netscand.protocol import (
     ScanError,
     ScanUpdate,
     Service,
+    Site,
 )
 
 T = TypeVar("T")
 
 COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
-           "down": "31", "silent": "33", "ok": "32", "degraded": "1;33"}  # fmt: skip
+           "down": "31", "silent": "33", "ok": "32", "degraded": "1;33", "connected": "32"}  # fmt: skip
 """SGR parameters."""
 NARROWEST = 8
 NAME_COLUMNS = 16
@@ -39,7 +40,10 @@ WRAPPED = "WHY"
 """Last column whose text is wrapped, because no other command shows it."""
 SOFT = {"NAME": NAME_COLUMNS, "VENDOR": NARROWEST, "KIND": NARROWEST, WRAPPED: 24}
 """Columns that are cut or wrapped on a narrow terminal, and the width down to which they are."""
-LEAST_USEFUL = ("VENDOR", "KIND", "MAC", "SINCE", "LAST SCAN", "COVERAGE", "INTERVAL", "ADDRESSES", "GATEWAY", "ONLINE")
+LEAST_USEFUL = (
+    "VENDOR", "KIND", "MAC", "SINCE", "LAST SCAN", "COVERAGE", "INTERVAL", "ADDRESSES", "GATEWAY", "VERSION", "OFFLINE",
+    "ONLINE",
+)  # fmt: skip
 """Columns that are omitted, in this order, on an even narrower terminal."""
 GAP = "  "
 EXACT = 120
@@ -105,9 +109,9 @@ def name_of(device: Device) -> str:
 
 
 def title(device: Device) -> str:
-    """Return name and MAC, for messages."""
-    name = name_of(device)
-    return clean(device.mac) if name == NONE else f"{name} ({clean(device.mac)})"
+    """Return name and MAC, of a hub's device also the site, for messages."""
+    name, site = name_of(device), f" at site {clean(device.site)}" if device.site else ""
+    return (clean(device.mac) if name == NONE else f"{name} ({clean(device.mac)})") + site
 
 
 def size(count: int) -> str:
@@ -204,25 +208,49 @@ def devices_table(
         words = kind_of(device), *device.kinds, *(mark for mark, applies in marks if applies)
         return clean(",".join(filter(None, words)) or NONE)
 
+    listed = list(devices)
     rows = [
         (clean(device.status), NONE if is_never_seen(device) else moment(device.status_since, today),
          clean(device.ip or NONE), clean(device.mac),
          name_of(device), vendor_of(device), kinds(device))
-        for device in devices
+        for device in listed
     ]  # fmt: skip
     head = ("STATUS", "SINCE", "IP", "MAC", "NAME", "VENDOR", "KIND")
-    return table(head, rows, columns=columns, paint=paint)
+    return table(*_with_sites(head, rows, listed), columns=columns, paint=paint)
+
+
+def _with_sites(
+    head: Sequence[str], rows: Sequence[Sequence[str]], of: Sequence[Device] | Sequence[Network]
+) -> tuple[Sequence[str], Rows]:
+    """Return head and rows of a table with the column SITE, if what it lists has sites."""
+    if not any(each.site for each in of):
+        return head, rows
+    sites = [clean(each.site or NONE) for each in of]
+    return (head[0], "SITE", *head[1:]), [(row[0], site, *row[1:]) for row, site in zip(rows, sites, strict=True)]
 
 
 def networks_table(networks: Iterable[Network], *, columns: int | None, paint: Paint, today: datetime | None) -> str:
     """Return the table of networks, with the reason why each is scanned or not."""
+    listed = list(networks)
     rows = [
         (clean(network.state), clean(network.id), str(network.online), str(network.addresses),
          clean(network.gateway or NONE), span(network.interval), coverage(network), moment(network.last_scan, today),
          clean(network.why, SENTENCE_LIMIT))
-        for network in networks
+        for network in listed
     ]  # fmt: skip
     head = ("STATE", "NETWORK", "ONLINE", "ADDRESSES", "GATEWAY", "INTERVAL", "COVERAGE", "LAST SCAN", "WHY")
+    return table(*_with_sites(head, rows, listed), columns=columns, paint=paint)
+
+
+def sites_table(sites: Iterable[Site], *, columns: int | None, paint: Paint, today: datetime | None) -> str:
+    """Return the table of the sites of a hub, with what is wrong with each."""
+    rows = [
+        (clean(site.state), clean(site.site), str(site.devices.online), str(site.devices.offline),
+         str(site.devices.unknown), moment(site.received_at, today), str(site.backlog), clean(site.version or NONE),
+         clean("; ".join(site.why), SENTENCE_LIMIT) or NONE)
+        for site in sites
+    ]  # fmt: skip
+    head = ("STATE", "SITE", "ONLINE", "OFFLINE", "UNKNOWN", "LAST SIGN", "BACKLOG", "VERSION", "WHY")
     return table(head, rows, columns=columns, paint=paint)
 
 
@@ -268,8 +296,9 @@ def device_facts(
     )
     pairs = [
         ("device", name_of(device)),
+        *([("site", clean(device.site))] if device.site else []),
         ("status", f"{paint(clean(device.status), device.status)}{since}"),
-        ("reason", clean(device.reason, SENTENCE_LIMIT) or NONE),
+        ("reason", reason_of(device)),
         *(("conflict", _conflict(one, device.mac, today)) for one in _given(device.conflicts) or ()),
         ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
         ("vendor", _vendor(device)),
@@ -307,6 +336,14 @@ def _services(services: Iterable[Service]) -> str:
         return f"{service.type} ({values})" if values else service.type
 
     return ", ".join(map(text, services))
+
+
+def reason_of(device: Device) -> str:
+    """Return why a device has its status; while its site is silent, that, and what the site reported last."""
+    reason = clean(device.reason, SENTENCE_LIMIT) or NONE
+    if not device.status_at_site:
+        return reason
+    return f"site {clean(device.site or NONE)} is silent; its last report was {clean(device.status_at_site)}: {reason}"
 
 
 def _addresses(rows: Sequence[Sequence[str]], columns: int | None) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from netscanctl.state import key_of
 from netscand.protocol import Device, Event
 
 NAMING = {"renamed", "labelled"}
@@ -31,7 +32,7 @@ class Settling:
         self._seconds = seconds
         self._clock = clock
         self._newcomers: dict[str, Newcomer] = {}
-        """By MAC, the first one first."""
+        """By what identifies the device, the first one first."""
         self._changed = asyncio.Event()
 
     def add(self, events: Sequence[Event], cursor: str | None) -> list[Event]:
@@ -41,10 +42,10 @@ class Settling:
             device = event.device
             if device is None or not self._seconds:
                 ready.append(event)
-            elif device.mac in self._newcomers:
-                ready += self._add_to(self._newcomers[device.mac], event, device)
+            elif (key := key_of(device)) in self._newcomers:
+                ready += self._add_to(self._newcomers[key], event, device)
             elif event.kind == "discovered" and not _has_name(device):
-                self._newcomers[device.mac] = Newcomer(self._clock() + self._seconds, cursor, [event])
+                self._newcomers[key] = Newcomer(self._clock() + self._seconds, cursor, [event])
                 self._changed.set()
             else:
                 ready.append(event)
@@ -53,8 +54,8 @@ class Settling:
     def expired(self) -> list[Event]:
         """Return the events of the newcomers whose time is over."""
         now = self._clock()
-        over = [mac for mac, newcomer in self._newcomers.items() if newcomer.until <= now]
-        return [event for mac in over for event in self._newcomers.pop(mac).events]
+        over = [key for key, newcomer in self._newcomers.items() if newcomer.until <= now]
+        return [event for key in over for event in self._newcomers.pop(key).events]
 
     def published(self, cursor: str | None) -> str | None:
         """Return the cursor up to which all events are published; `cursor`: that of the last message."""
@@ -76,7 +77,7 @@ class Settling:
         if event.kind != "renamed":  # the first event has the name now
             events.append(event)
         if event.kind in LEAVING or (event.kind in NAMING and _has_name(device)):
-            del self._newcomers[device.mac]
+            del self._newcomers[key_of(device)]
             return events
         return []
 

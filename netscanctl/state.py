@@ -1,13 +1,16 @@
 """State of the devices and networks, built from the stream: messages in, events to show out. No socket, no clock.
 
-Two rules make this more than a dictionary:
+Three rules make this more than a dictionary:
 
 - A network that goes up, down or silent sets its devices to `unknown` without an event for each of them. A device that
   returns to its earlier status is not shown.
+- A site of a hub that becomes silent sets its devices to `unknown`, never to `offline`, without an event for each.
 - A new snapshot after a lost connection is compared with the earlier state, and only the differences are shown.
 """
 
 from typing import Any
+
+from msgspec import UNSET, UnsetType
 
 from netscand.protocol import (
     Address,
@@ -19,6 +22,7 @@ from netscand.protocol import (
     Resumed,
     ScanUpdate,
     ServerMessage,
+    Site,
 )
 
 UNCERTAIN = {"network_up", "network_down", "network_silent"}
@@ -31,20 +35,30 @@ ANNOTATIONS = ("label", "known", "notes")
 """Fields of a device that users set."""
 
 
+def at_site(site: str | UnsetType | None, name: str) -> str:
+    """Return what identifies a device by its MAC, or a network by its id; on a hub, with the site."""
+    return f"{site}/{name}" if site else name
+
+
+def key_of(device: Device) -> str:
+    """Return what identifies a device: its MAC; on a hub, its site and its MAC."""
+    return at_site(device.site, device.mac)
+
+
 class ClientState:
     """Devices and networks as received from the daemon."""
 
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
-        """By MAC."""
+        """By `key_of`."""
         self.networks: dict[str, Network] = {}
-        """By id."""
+        """By id; on a hub, by site and id."""
         self.complete = False
         """A whole snapshot was received, or the stream was resumed."""
         self._status_before: dict[str, str] = {}
-        """MAC → status before the device became `unknown`."""
+        """Device → status before it became `unknown`."""
         self._missing: set[str] = set()
-        """MACs that are not in the last snapshot; a daemon that just started may not have scanned for them yet."""
+        """Devices that are not in the last snapshot; a daemon that just started may not have scanned for them yet."""
         self._snapshot: list[Device] | None = None
         """Devices of an incomplete snapshot."""
 
@@ -61,7 +75,9 @@ class ClientState:
             case Resumed():
                 # The daemon sends the changes of the networks since the cursor as events.
                 self._snapshot, self.complete = None, True
-                self.networks = {network.id: network for network in message.networks}
+                self.networks = _by_key(message.networks)
+                for site in message.sites or ():
+                    self._on_site(site)
             case Event():
                 return self._on_event(message)
             case ScanUpdate():
@@ -71,28 +87,32 @@ class ClientState:
     # ---- events
 
     def _on_event(self, event: Event) -> list[Event]:
-        if event.network in self.networks and event.kind in STATE_AFTER:
-            self.networks[event.network].state = STATE_AFTER[event.kind]
-        if event.network and event.kind in UNCERTAIN:
-            self._mark_network_unknown(event.network, event.kind)
+        network = at_site(event.site, event.network) if event.network else ""
+        if network in self.networks and event.kind in STATE_AFTER:
+            self.networks[network].state = STATE_AFTER[event.kind]
+        if network and event.kind in UNCERTAIN:
+            self._mark_network_unknown(network, event.kind)
+        if isinstance(event.state, Site):
+            self._on_site(event.state)
         device = event.device
         if device is None:
             return [event]
-        known = self.devices.get(device.mac)
+        key = key_of(device)
+        known = self.devices.get(key)
         if event.kind == "forgotten":
-            self._remove(device.mac)
+            self._remove(key)
             return [event]
-        self.devices[device.mac] = device
-        self._missing.discard(device.mac)
+        self.devices[key] = device
+        self._missing.discard(key)
         if event.kind not in STATUS_KINDS:
             return [event]
-        shown = self._status_before.pop(device.mac, known.status if known else None)
+        shown = self._status_before.pop(key, known.status if known else None)
         was_unknown = (known and known.status == "unknown") or (event.previous or {}).get("status") == "unknown"
         return [] if was_unknown and shown == device.status else [event]
 
     def _mark_network_unknown(self, network: str, kind: str) -> None:
         for device in self.devices.values():
-            networks = {address.network for address in device.addresses}
+            networks = {at_site(device.site, address.network) for address in device.addresses}
             if network not in networks:
                 continue
             if "self" in device.kinds and kind == "network_up":
@@ -105,40 +125,52 @@ class ClientState:
 
     def _mark_unknown(self, device: Device) -> None:
         if device.status != "unknown":
-            self._status_before[device.mac] = device.status
+            self._status_before[key_of(device)] = device.status
             device.status = "unknown"
 
-    def _remove(self, mac: str) -> None:
-        self.devices.pop(mac, None)
-        self._status_before.pop(mac, None)
-        self._missing.discard(mac)
+    def _on_site(self, site: Site) -> None:
+        """Mark the devices of a silent site `unknown`; of another one, with the status that it reported."""
+        for device in [each for each in self.devices.values() if each.site == site.site]:
+            if site.state != "silent":
+                device.status = device.status_at_site or device.status
+                device.status_at_site = UNSET
+            elif not device.status_at_site and device.status != "unknown":
+                device.status_at_site = device.status
+                self._mark_unknown(device)
+
+    def _remove(self, key: str) -> None:
+        self.devices.pop(key, None)
+        self._status_before.pop(key, None)
+        self._missing.discard(key)
 
     # ---- snapshots and scans
 
     def _replace_networks(self, networks: list[Network]) -> list[Event]:
-        before, self.networks = self.networks, {network.id: network for network in networks}
+        before, self.networks = self.networks, _by_key(networks)
         if not self.complete:
             return []
         events = [
-            Event(cursor="", kind=kind, at="", network=network.id, reason=network.why)
-            for network in networks
-            if (kind := _network_event(before.get(network.id), network)) is not None
+            Event(cursor="", kind=kind, at="", network=network.id, reason=network.why, site=network.site)
+            for key, network in self.networks.items()
+            if (kind := _network_event(before.get(key), network)) is not None
         ]
-        removed = [id_ for id_, network in before.items() if id_ not in self.networks and network.state == "up"]
+        gone = [network for key, network in before.items() if key not in self.networks and network.state == "up"]
+        reason = "no longer in the list"
         return events + [
-            Event(cursor="", kind="network_down", at="", network=id_, reason="no longer in the list") for id_ in removed
+            Event(cursor="", kind="network_down", at="", network=network.id, reason=reason, site=network.site)
+            for network in gone
         ]
 
     def _apply_snapshot(self) -> list[Event]:
         """Replace the state by the collected snapshot; return the differences, if there was a state before."""
         devices, self._snapshot = self._snapshot or [], None
         if not self.complete:
-            self.complete, self.devices = True, {device.mac: device for device in devices}
+            self.complete, self.devices = True, {key_of(device): device for device in devices}
             return []
         events = self._update(devices)
-        for mac in self.devices.keys() - {device.mac for device in devices}:
-            self._missing.add(mac)
-            self._mark_unknown(self.devices[mac])
+        for key in self.devices.keys() - {key_of(device) for device in devices}:
+            self._missing.add(key)
+            self._mark_unknown(self.devices[key])
         return events + self._remove_missing()
 
     def _on_scan(self, update: ScanUpdate) -> list[Event]:
@@ -151,22 +183,24 @@ class ClientState:
         """Store the devices; return the differences."""
         events: list[Event] = []
         for device in devices:
-            before = self.devices.get(device.mac)
-            self._missing.discard(device.mac)
+            key = key_of(device)
+            before = self.devices.get(key)
+            self._missing.discard(key)
             if before is not None:
                 events += self._differences(before, device)
             elif device.status != "unknown":
                 events.append(_event(device.status, device.status_since, device))
-            self.devices[device.mac] = device
+            self.devices[key] = device
         return events
 
     def _differences(self, before: Device, now: Device) -> list[Event]:
         events = []
-        shown = self._status_before.get(now.mac, before.status)
+        key = key_of(now)
+        shown = self._status_before.get(key, before.status)
         if now.status == "unknown":
-            self._status_before[now.mac] = shown
+            self._status_before[key] = shown
         else:
-            self._status_before.pop(now.mac, None)
+            self._status_before.pop(key, None)
             if now.status != shown:
                 events.append(_event(now.status, now.status_since, now, previous={"status": before.status}))
         old, new = _by_scope(before), _by_scope(now)
@@ -185,15 +219,19 @@ class ClientState:
 
     def _remove_missing(self) -> list[Event]:
         """Remove missing devices once the daemon has scanned for them: right after its start it knows no devices."""
-        removed = sorted(mac for mac in self._missing if self._was_scanned_for(self.devices[mac]))
-        events = [_event("forgotten", "", self.devices[mac], reason="no longer in the list") for mac in removed]
-        for mac in removed:
-            self._remove(mac)
+        removed = sorted(key for key in self._missing if self._was_scanned_for(self.devices[key]))
+        events = [_event("forgotten", "", self.devices[key], reason="no longer in the list") for key in removed]
+        for key in removed:
+            self._remove(key)
         return events
 
     def _was_scanned_for(self, device: Device) -> bool:
-        networks = [self.networks.get(address.network) for address in device.addresses]
+        networks = [self.networks.get(at_site(device.site, address.network)) for address in device.addresses]
         return all(network is None or network.last_scan is not None for network in networks)
+
+
+def _by_key(networks: list[Network]) -> dict[str, Network]:
+    return {at_site(network.site, network.id): network for network in networks}
 
 
 def _by_scope(device: Device) -> dict[str, Address]:
@@ -217,4 +255,4 @@ def _network_event(before: Network | None, now: Network) -> str | None:
 def _event(kind: str, at: str, device: Device, *, previous: dict[str, object] | None = None, **more: Any) -> Event:  # noqa: ANN401 - fields of the event
     """Return an event for a change found by comparison; `at` is empty if the time is unknown."""
     reason = more.pop("reason", device.reason)
-    return Event(cursor="", kind=kind, at=at, device=device, previous=previous, reason=reason, **more)
+    return Event(cursor="", kind=kind, at=at, device=device, previous=previous, reason=reason, site=device.site, **more)

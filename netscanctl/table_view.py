@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from netscanctl import render
 from netscanctl.event_lines import MARKS, format_events
 from netscanctl.render import ORDERS, devices_table, kind_of
-from netscanctl.state import ClientState
+from netscanctl.state import ClientState, at_site, key_of
 from netscanctl.text import SGR, clean, fit, width
 from netscand import protocol
 from netscand.protocol import Device, Event, ServerMessage
@@ -183,7 +183,7 @@ class TableView:
         self._paint = paint
         self._events: deque[tuple[datetime, Event]] = deque(maxlen=LAST_EVENTS)
         self._marks: dict[str, tuple[datetime, str]] = {}
-        """MAC → time of the change, mark."""
+        """Device → time of the change, mark."""
         self._scan: protocol.ScanProgress | None = None
         self._top = 0
         """Devices above the first one that is shown."""
@@ -216,11 +216,11 @@ class TableView:
         """List an event below the table, and mark its device."""
         self._events.append((now, event))
         if event.device is not None:
-            self._marks[event.device.mac] = (now, MARKS.get(event.kind, "~"))
+            self._marks[key_of(event.device)] = (now, MARKS.get(event.kind, "~"))
 
     def expire_marks(self, now: datetime) -> bool:
         """Remove expired marks; return whether others are left."""
-        self._marks = {mac: mark for mac, mark in self._marks.items() if now - mark[0] < MARK_LIFETIME}
+        self._marks = {key: mark for key, mark in self._marks.items() if now - mark[0] < MARK_LIFETIME}
         return bool(self._marks)
 
     # ---- keys
@@ -290,8 +290,10 @@ class TableView:
     def _networks(self, columns: int) -> str:
         """Return the scanned networks and their states."""
         scanned = [network for network in self.picture.networks.values() if network.state != "excluded"]
-        parts = [((clean(one.id) + " ", ""), (clean(one.state), one.state), ("   ", "")) for one in scanned]
-        return self._line([part for three in parts for part in three], columns)
+        parts: list[tuple[str, str]] = []
+        for one in scanned:
+            parts += [(clean(at_site(one.site, one.id)) + " ", ""), (clean(one.state), one.state), ("   ", "")]
+        return self._line(parts, columns)
 
     def _line(self, parts: Sequence[tuple[str, str]], columns: int) -> str:
         """Return texts, each in the colour of its key, as one line of at most `columns`."""
@@ -325,7 +327,7 @@ class TableView:
             return ORDERS["ip"]
         if self._top:  # what is looked at does not move away
             return ORDERS["status"]
-        return lambda one: (one.mac not in self._marks, *ORDERS["status"](one))
+        return lambda one: (key_of(one) not in self._marks, *ORDERS["status"](one))
 
     def _help(self) -> str:
         """Return the search, or the keys."""
@@ -338,7 +340,7 @@ class TableView:
         return MORE if self._more_help else HELP.format(order)
 
     def _mark(self, device: Device) -> str:
-        _, mark = self._marks.get(device.mac, (None, ""))
+        _, mark = self._marks.get(key_of(device), (None, ""))
         return f"{self._paint(mark, mark)} " if mark else NO_MARK
 
     def _event_lines(self, columns: int, now: datetime) -> list[str]:
@@ -356,7 +358,8 @@ def _cut(line: str, columns: int) -> str:
 def is_match(device: Device, text: str) -> bool:
     """Return whether a device contains a text; of its MAC, also without separators or with others."""
     texts = [device.label, device.hostname, device.vendor, device.notes, device.mac, device.ip, device.status,
-             kind_of(device), *device.kinds, *(address.ip for address in device.addresses)]  # fmt: skip
+             kind_of(device), device.site or None, *device.kinds,
+             *(address.ip for address in device.addresses)]  # fmt: skip
     if any(text.casefold() in one.casefold() for one in texts if one):
         return True
     digits = re.sub(r"[:.-]", "", text.lower())

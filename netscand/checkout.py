@@ -9,7 +9,7 @@ CONFIG = "NETSCANCTL_CONFIG"
 """Environment variable with the configuration file, which they set, too."""
 COMMANDS = (
     "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "kind", "known", "notes", "patience",
-    "forget", "import", "networks", "status", "reload", "token", "backup", "doctor", "completion",
+    "forget", "import", "networks", "sites", "status", "reload", "token", "backup", "doctor", "completion",
 )  # fmt: skip
 """Commands of netscanctl, in the order of its `--help`."""
 _CLIENT = re.compile(rf"\b(?:sudo )?netscanctl (?=(?:{'|'.join(COMMANDS)})\b)")

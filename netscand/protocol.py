@@ -183,6 +183,8 @@ class Site(Struct, kw_only=True):
     why: list[str]
     since: Time | None
     """When something was received of it last, if it is silent; else since when it is connected."""
+    received_at: Time | None = None
+    """When something was received of it last, since the hub started."""
     cursor: str | None
     """The site's own cursor after the last message of it that the hub has."""
     version: str | None

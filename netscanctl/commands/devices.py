@@ -5,7 +5,8 @@ from datetime import datetime
 import click
 
 from netscanctl.cli import Session
-from netscanctl.params import complete_network, known_filter, networks_instead, unknown_network
+from netscanctl.client import Usage
+from netscanctl.params import complete_network, known_filter, networks_instead, site_option, unknown_network
 from netscanctl.render import ORDERS, devices_table
 from netscanctl.text import clean
 from netscand.protocol import DeviceList
@@ -24,6 +25,7 @@ from netscand.protocol import DeviceList
     shell_complete=complete_network,
     help="Only devices of one network, such as 192.168.1.0/24@eth0, or of all networks with a prefix.",
 )
+@site_option
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="ip", show_default=True, help="Sort key.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv", "ethers", "hosts"]),
               help="Output format; ethers: `mac ip` lines; hosts: `ip name` lines.  [default: table]")  # fmt: skip
@@ -71,6 +73,8 @@ def command(
     if form == "csv":
         terminal.write(export.as_csv(devices))
         return
+    if len({device.site for device in devices}) > 1:
+        raise Usage(f"--format {form}: several sites may use the same addresses", "choose one with --site")
     is_part = any(query.values())  # then a device that is not in it may own a name
     everyone = client.read(client.get("/api/devices"), DeviceList).devices if is_part else devices
     terminal.write({"ethers": export.as_ethers, "hosts": export.as_hosts}[str(form)](devices, everyone))

@@ -8,7 +8,7 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Client
 from netscanctl.event_lines import format_events
-from netscanctl.params import complete_device, kind_option, mac_of, parse_since
+from netscanctl.params import complete_device, kind_option, mac_of, parse_since, site_option
 from netscand.protocol import EventList
 
 LAST = 500
@@ -25,6 +25,7 @@ PAGE = 1000
 @kind_option("events")
 @click.option("--device", metavar="DEVICE", shell_complete=complete_device,
               help="Only events of one device: its MAC, address, name or label.")  # fmt: skip
+@site_option
 @click.option("--limit", metavar="N", type=click.IntRange(min=1),
               help=f"At most N events: without --since the last ({LAST}), with --since the first (all).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,

@@ -5,7 +5,7 @@ import click
 from netscanctl.annotate import confirm
 from netscanctl.cli import Session
 from netscanctl.client import Client, Failure, device_path
-from netscanctl.params import as_mac, device_argument, device_of
+from netscanctl.params import as_mac, device_argument, device_of, site_option
 from netscanctl.render import title
 from netscand.protocol import Erased
 
@@ -13,6 +13,7 @@ from netscand.protocol import Erased
 @click.command("forget", short_help="Delete a device with its label and learned patience.")
 @device_argument
 @click.option("--history", is_flag=True, help="Also delete its events from the history, and those that name its MAC.")
+@site_option
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def command(session: Session, device: str, history: bool, yes: bool) -> None:

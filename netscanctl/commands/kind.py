@@ -6,7 +6,7 @@ import click
 
 from netscanctl.annotate import annotate, json_option
 from netscanctl.cli import Session
-from netscanctl.params import device_argument, device_of
+from netscanctl.params import device_argument, device_of, site_option
 from netscanctl.render import kind_of
 from netscanctl.text import clean
 from netscand.protocol import Device, DeviceUpdate, Kind
@@ -18,6 +18,7 @@ AUTO = "auto"
 @click.command("kind", short_help="Print or set the kind of a device.")
 @device_argument
 @click.argument("kind", required=False, type=click.Choice([*KINDS, AUTO]), metavar="[KIND]")
+@site_option
 @json_option
 @click.pass_obj
 def command(session: Session, device: str, kind: str | None, as_json: bool) -> None:

@@ -4,7 +4,7 @@ import click
 
 from netscanctl.annotate import annotate, confirm, json_option, update_device
 from netscanctl.cli import Session
-from netscanctl.params import complete_device
+from netscanctl.params import complete_device, site_option
 from netscanctl.render import title
 from netscand.protocol import DeviceList, DeviceUpdate
 
@@ -16,6 +16,7 @@ from netscand.protocol import DeviceList, DeviceUpdate
     "--all", "everyone", is_flag=True, help="All devices that are online now and not marked yet; not this host."
 )
 @click.option("--yes", is_flag=True, help="With --all: do not ask for confirmation.")
+@site_option
 @json_option
 @click.pass_obj
 def command(session: Session, device: str | None, unknown: bool, everyone: bool, yes: bool, as_json: bool) -> None:
@@ -43,6 +44,7 @@ def _mark_all(session: Session, yes: bool, as_json: bool) -> None:
     names = "\n".join(f"  {title(each)}" for each in found)
     are_listed = bool(found) and not yes and confirm(f"{names}\nMark {devices} as known?")
     for each in found:
+        client.site = str(each.site) if each.site else client.site
         answer, _ = update_device(client, each.mac, DeviceUpdate(known=True))
         if as_json:
             terminal.json(answer)

@@ -6,7 +6,7 @@ from msgspec import UNSET
 from netscanctl.annotate import annotate, json_option
 from netscanctl.cli import Session
 from netscanctl.client import Failure
-from netscanctl.params import as_mac, complete_device, device_argument, device_of, mac_of
+from netscanctl.params import as_mac, complete_device, device_argument, device_of, mac_of, site_option
 from netscanctl.render import title
 from netscanctl.text import clean
 from netscand.protocol import Device, DeviceUpdate
@@ -19,6 +19,7 @@ from netscand.protocol import Device, DeviceUpdate
     "--from", "old", metavar="DEVICE", shell_complete=complete_device,
     help="Move label, kind, known, notes and patience from this device (the same one, under an earlier MAC).",
 )  # fmt: skip
+@site_option
 @json_option
 @click.pass_obj
 def command(session: Session, device: str, text: str | None, old: str | None, as_json: bool) -> None:

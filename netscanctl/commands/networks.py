@@ -3,11 +3,13 @@
 import click
 
 from netscanctl.cli import Session
+from netscanctl.params import site_option
 from netscanctl.render import networks_table
 from netscand.protocol import NetworkList
 
 
 @click.command("networks")
+@site_option
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received.")
 @click.pass_obj
 def command(session: Session, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import click
 from netscanctl.annotate import annotate, json_option
 from netscanctl.cli import Session
 from netscanctl.client import Usage
-from netscanctl.params import device_argument, device_of
+from netscanctl.params import device_argument, device_of, site_option
 from netscanctl.text import clean
 from netscand.protocol import DeviceUpdate
 
@@ -18,6 +18,7 @@ MOST = 4096
 @click.command("notes", short_help="Print or set the notes about a device.")
 @device_argument
 @click.argument("text", required=False)
+@site_option
 @json_option
 @click.pass_obj
 def command(session: Session, device: str, text: str | None, as_json: bool) -> None:

@@ -4,7 +4,7 @@ import click
 
 from netscanctl.annotate import annotate, json_option
 from netscanctl.cli import Session
-from netscanctl.params import device_argument, duration
+from netscanctl.params import device_argument, duration, site_option
 from netscanctl.render import span
 from netscand.protocol import Device, DeviceUpdate
 
@@ -19,6 +19,7 @@ Clients do not know the probe_interval of their daemon."""
 @click.command("patience", short_help="Set how long a device may be silent.")
 @device_argument
 @click.argument("seconds", callback=duration(MINIMUM, MAXIMUM, LEARNED), metavar="S")
+@site_option
 @json_option
 @click.pass_obj
 def command(session: Session, device: str, seconds: float | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import click
 
 from netscanctl.cli import Session
 from netscanctl.client import Client, Failure, scan_request
-from netscanctl.params import as_ip, complete_target, scan_targets
+from netscanctl.params import as_ip, complete_target, scan_targets, site_option
 from netscanctl.render import FOREIGN, ORDERS, devices_table, scan_summary, title
 from netscand.protocol import Device, DeviceList, ScanTicket, ScanUpdate
 
@@ -21,6 +21,7 @@ MOST_COMPARED = 4096
 
 @click.command("scan-now", short_help="Scan now, and list the devices that answered.")
 @click.argument("targets", metavar="[TARGET]...", nargs=-1, shell_complete=complete_target)
+@site_option
 @click.option("--no-wait", is_flag=True, help="Request the scan, and do not wait for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received.")
 @click.pass_obj
@@ -28,7 +29,7 @@ def command(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: 
     """Scan every network, or each TARGET, and list the devices that answered.
 
     TARGET is an address, a range (192.168.1.10-50), a prefix, a network id, an interface, or a device: its MAC, name or
-    label.
+    label. A hub passes the request on to the site of --site, and does not wait.
     """
     try:
         targets = scan_targets(session.client, targets)
@@ -37,16 +38,19 @@ def command(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: 
         if type(failure) is not Failure:
             raise
         with suppress(Failure):
-            failure = _foreign(session.client, targets) or failure
+            failure = _of_hub(session) or _foreign(session.client, targets) or failure
         raise failure from None
 
 
 def _scan(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: bool) -> None:
     client, terminal = session.client, session.terminal
-    if no_wait:
-        answer = client.post("/api/scan", scan_request(targets))
+    if no_wait or session.site:
+        answer = client.post("/api/scan", scan_request(targets, session.site))
         if as_json:
             terminal.json(answer)
+        elif session.site:
+            hint = f"for what it finds: netscanctl watch --site {session.site}"
+            terminal.notice(f"scan requested at site {session.site}; {hint}")
         else:
             terminal.notice(f"scan {client.read(answer, ScanTicket).scan_id} accepted")
         return
@@ -73,6 +77,13 @@ def _scan(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: bo
             terminal.notice(f"online, but did not answer this scan: {names}{more}")
     if targets and not answered:
         raise Failure("no target answered")
+
+
+def _of_hub(session: Session) -> Failure | None:
+    """Return the explanation if the scan of a hub was requested."""
+    if session.site is not None or session.client.sites() is None:
+        return None
+    return Failure("a hub scans nothing itself", "name the site to scan: --site NAME")
 
 
 def _foreign(client: Client, targets: tuple[str, ...]) -> Failure | None:

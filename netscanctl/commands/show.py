@@ -7,7 +7,7 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Failure, device_path
 from netscanctl.event_lines import format_events
-from netscanctl.params import device_argument, mac_of
+from netscanctl.params import device_argument, mac_of, site_option
 from netscanctl.render import LEVELS, device_facts, presence_bar
 from netscand.protocol import Device, EventList, PresenceDays
 
@@ -17,6 +17,7 @@ EVENTS = 10
 
 @click.command("show", short_help="Show one device: addresses, reason of its status, last events.")
 @device_argument
+@site_option
 @click.option("--json", "as_json", is_flag=True, help="Print only the device, as received from the daemon.")
 @click.pass_obj
 def command(session: Session, device: str, as_json: bool) -> None:
@@ -33,7 +34,10 @@ def command(session: Session, device: str, as_json: bool) -> None:
     details = client.read(answer, Device)
     days, events = [], []
     try:
-        days = client.read(client.get(f"{path}/presence", {"days": str(DAYS)}), PresenceDays).days
+        if details.site:  # a hub does not have the presence
+            client.site = details.site
+        else:
+            days = client.read(client.get(f"{path}/presence", {"days": str(DAYS)}), PresenceDays).days
         events = client.read(client.get(f"{path}/events", {"last": str(EVENTS)}), EventList).events
     except Failure as failure:  # without its history, the daemon still has the device
         if type(failure) is not Failure:

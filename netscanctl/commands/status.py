@@ -4,12 +4,14 @@ import click
 
 from netscanctl.cli import Session
 from netscanctl.client import DEFAULT_SOCKET
+from netscanctl.params import site_option
 from netscanctl.render import status_facts
 from netscanctl.service_status import missing_services, read_statuses, service_line
 from netscand.protocol import DaemonStatus
 
 
 @click.command("status")
+@site_option
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received.")
 @click.pass_obj
 def command(session: Session, as_json: bool) -> None:

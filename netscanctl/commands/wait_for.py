@@ -10,7 +10,7 @@ import click
 
 from netscanctl.cli import Session
 from netscanctl.client import TimedOut
-from netscanctl.params import as_ip, as_mac, complete_device, duration, find_one, matching
+from netscanctl.params import as_ip, as_mac, complete_device, duration, find_one, matching, site_option
 from netscanctl.render import NONE, moment, name_of
 from netscanctl.state import ClientState
 from netscanctl.stream import CONNECT_TIMEOUT, follow
@@ -22,13 +22,14 @@ from netscand.protocol import Device
 @click.argument("devices", metavar="DEVICE...", nargs=-1, required=True, shell_complete=complete_device)
 @click.option("--any", "any_", is_flag=True, help="Wait for one of the devices, not for all.")
 @click.option("--offline", is_flag=True, help="Wait until the devices are offline.")
+@site_option
 @click.option("--timeout", metavar="SECONDS", callback=duration(0),
               help="Fail with exit code 6 after this time; 0: only check the status now.")  # fmt: skip
 @click.pass_obj
 def command(session: Session, devices: tuple[str, ...], any_: bool, offline: bool, timeout: float | None) -> None:
     """Wait until each DEVICE (its MAC, address, name or label) is online; all at the same time, or with --any, one.
 
-    A device that was never seen can be given by MAC or address.
+    A device that was never seen can be given by MAC or address. On a hub, a MAC may be at any site.
     """
     waiting = Waiting(devices, "offline" if offline else "online", any_=any_)
     try:
@@ -43,7 +44,9 @@ async def _wait(session: Session, waiting: "Waiting", seconds: float | None) -> 
     """Wait for the status; at least one snapshot is checked. Raises Failure, TimeoutError."""
     ends = None if seconds is None else time.monotonic() + seconds
     first = True
-    query = {"q": waiting.targets[0]} if len(waiting.targets) == 1 and waiting.targets[0] else None
+    query = session.stream_query()
+    if len(waiting.targets) == 1 and waiting.targets[0]:
+        query["q"] = waiting.targets[0]
     async with asyncio.timeout(None if seconds is None else max(seconds, CONNECT_TIMEOUT)) as limit:
         async with aclosing(follow(session.daemon, session.terminal.notice, query=query)) as stream:
             async for received in stream:
@@ -79,6 +82,9 @@ class Waiting:
         self.targets = [
             target or find_one(devices, text).mac for target, text in zip(self.targets, self._texts, strict=True)
         ]
+        for ip in filter(as_ip, filter(None, self.targets)):
+            if len({device.site for device in matching(devices, ip)}) > 1:
+                find_one(devices, ip)  # a MAC is the same device at any site, an address is not
         return (any if self._any else all)(map(self._has_status, self.targets))
 
     def reached(self) -> str:

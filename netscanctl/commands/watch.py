@@ -14,7 +14,15 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Failure
 from netscanctl.cursor_file import CursorFile
-from netscanctl.params import complete_network, duration, kind_option, known_filter, networks_instead, parse_cursor
+from netscanctl.params import (
+    complete_network,
+    duration,
+    kind_option,
+    known_filter,
+    networks_instead,
+    parse_cursor,
+    site_option,
+)
 from netscanctl.settling import Settling
 from netscanctl.stream import follow
 from netscanctl.terminal import Terminal
@@ -30,6 +38,7 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @click.argument("text", required=False)
 @click.option("--network", metavar="ID", shell_complete=complete_network,
               help="Only one network, such as 192.168.1.0/24@eth0, or all networks with a prefix.")  # fmt: skip
+@site_option
 @click.option("--known", is_flag=True, help="Only devices that are marked as known.")
 @click.option("--not-known", is_flag=True, help="Only devices that are not marked as known.")
 @kind_option("changes")
@@ -67,6 +76,7 @@ def command(
         session.client.close()
     mark = known_filter(known=known, not_known=not_known)
     query = {key: value for key, value in {"network": network, "q": text, "known": mark}.items() if value}
+    query |= session.stream_query()
     kept = session.terminal, KindFilter(kinds), bookmark
     output = choose_output(*kept, settle, as_json, as_table, program)
 

@@ -253,6 +253,7 @@ class Site:
         return protocol.Site(
             site=self.name, state=self.state, problems=list(found), why=list(found.values()),
             since=None if since is None else time(since), cursor=cursor,
+            received_at=None if self.received_at is None else time(self.received_at),
             version=self.version, instance=self.instance, backlog=self.alive.backlog if self.alive else 0,
             clock_offset=self.clock_offset, commands=self.alive is not None and self.alive.commands,
             devices=protocol.Counts(online=online, offline=offline, unknown=unknown), networks=len(self.networks),

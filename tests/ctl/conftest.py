@@ -184,7 +184,7 @@ class Ctl:
             patch.setattr(sys, "stdout", streams[0])
             patch.setattr(sys, "stderr", streams[1])
             for module in (cli, params):
-                patch.setattr(module, "Client", lambda daemon: stack.enter_context(closing(Client(daemon))))
+                patch.setattr(module, "Client", lambda *args: stack.enter_context(closing(Client(*args))))
             try:
                 cli.cli.main(args, prog_name="netscanctl")
             except SystemExit as end:

@@ -30,6 +30,8 @@ class FakeDaemon:
         self.devices: list[Device] = [messages.device(7), messages.device(8, "offline"), messages.device(20)]
         self.networks: list[Network] = [messages.network()]
         self.conflicts: list[protocol.Conflict] = []
+        self.sites: list[protocol.Site] | None = None
+        """Sites, of a hub."""
         self.status = messages.status()
         self.snapshot: list[Message] | None = None
         """First messages to a watcher; None: `initial_state` of `devices`, whole."""
@@ -93,7 +95,7 @@ class FakeDaemon:
             "/ws": self._stream, "/api/devices": self._list, "/api/devices/{mac}": self._one,
             "/api/devices/{mac}/events": self._past, "/api/devices/{mac}/presence": self._presence,
             "/api/events": self._past, "/api/backup": self._backup, "/api/networks": self._list_networks,
-            "/api/status": self._get_status,
+            "/api/status": self._get_status, "/api/sites": self._list_sites,
         }.items():  # fmt: skip
             app.router.add_get(path, answer)
         app.router.add_patch("/api/devices/{mac}", self._change)
@@ -176,6 +178,13 @@ class FakeDaemon:
     async def _list_networks(self, _request: web.Request) -> web.Response:
         return _json(NetworkList(networks=self.networks))
 
+    async def _list_sites(self, request: web.Request) -> web.Response:
+        if self.sites is None:
+            error = protocol.Refusal(code="not_found", message="no /api/sites")
+            return _json(protocol.ErrorAnswer(error=error), 404)
+        found = [one for one in self.sites if request.query.get("site", one.site) == one.site]
+        return _json(protocol.SiteList(cursor="k3f9-1", sites=found))
+
     async def _get_status(self, _request: web.Request) -> web.Response:
         return _json(self.status)
 
@@ -185,9 +194,16 @@ class FakeDaemon:
 
     def _found(self, request: web.Request) -> Device | web.Response:
         mac = request.match_info["mac"]
-        known = (one for one in self.devices if one.mac == mac)
+        fits = filter_of({key: value for key, value in request.query.items() if key == "site"})
+        known = [one for one in self.devices if one.mac == mac and fits.device(one)]
+        if len(known) > 1:
+            at = ", ".join(str(one.site) for one in known)
+            error = protocol.Refusal(
+                code="ambiguous", message=f"{mac} is at several sites: {at}; choose one with site=NAME"
+            )
+            return _json(protocol.ErrorAnswer(error=error), 409)
         error = protocol.Refusal(code="not_found", message=f"no device {mac}")
-        return next(known, None) or _json(protocol.ErrorAnswer(error=error), 404)
+        return known[0] if known else _json(protocol.ErrorAnswer(error=error), 404)
 
     async def _change(self, request: web.Request) -> web.Response:
         assert request.content_type == "application/json"
