@@ -219,12 +219,12 @@ class Client:
         return self._request("DELETE", self._limited(path))
 
     def fetch(self, path: str, write: Callable[[bytes], object], *, timeout: float = TIMEOUT) -> None:
-        """Send GET; pass the body to `write` in chunks. Raises Failure, and the exceptions of `write`."""
+        """Send GET; pass the body to `write` in chunks, as it comes. Raises Failure, and the exceptions of `write`."""
         self._check()
         answer = self._send("GET", path, None, timeout)
         while True:
             with self._translate_errors():
-                chunk = answer.read(CHUNK)
+                chunk = answer.read1(CHUNK)
             if not chunk:
                 break
             write(chunk)

@@ -19,6 +19,7 @@ from netscand.protocol import (
     Conflict,
     DaemonStatus,
     Device,
+    Dhcp,
     Network,
     PresenceDay,
     SameDevice,
@@ -46,6 +47,8 @@ LEAST_USEFUL = (
 )  # fmt: skip
 """Columns that are omitted, in this order, on an even narrower terminal."""
 GAP = "  "
+WITHOUT_END = 0xFFFF_FFFF
+"""Seconds of a lease without end (RFC 2131, 3.3)."""
 EXACT = 120
 """Seconds below which a duration is shown in seconds; up to five times as many, in minutes and seconds."""
 NONE = "-"
@@ -303,7 +306,8 @@ def device_facts(
         ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
         ("vendor", _vendor(device)),
         ("kind", f"{kind_of(device)} ({clean(device.kind_reason or NONE)})" if device.kind else NONE),
-        ("ip", clean(device.ip or NONE)),
+        ("ip", clean(device.ip or NONE) + (" (by DHCP)" if device.address_origin == "lease" else "")),
+        *([("dhcp lease", _lease(lease, today))] if (lease := _given(device.dhcp)) else []),
         ("hostname", hostname),
         *([("dhcp client", clean(device.dhcp_vendor_class))] if device.dhcp_vendor_class else []),
         *([("probably", _same_as(device.mac, same))] if (same := _given(device.probably_same_as)) else []),
@@ -380,6 +384,17 @@ def _vendor(device: Device) -> str:
     if device.vendor is None and device.vendor_hint:
         return f"probably {clean(device.vendor_hint)} (a device with that prefix is on the LAN)"
     return clean(device.vendor or NONE)
+
+
+def _lease(lease: Dhcp, today: datetime | None) -> str:
+    """Return the sentence about the latest lease of a device, as netscand received it."""
+    length = "length not received" if lease.lease_seconds is None else f"for {span(lease.lease_seconds)}"
+    if lease.lease_seconds == WITHOUT_END:
+        length = "without end"
+    client = f"; client id {clean(lease.client_id)}" if lease.client_id else ""
+    return (
+        f"{clean(lease.address or NONE)} from {clean(lease.server)}, {length}, {moment(lease.received, today)}{client}"
+    )
 
 
 def _same_as(mac: str, other: SameDevice) -> str:

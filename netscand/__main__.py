@@ -5,6 +5,7 @@ import faulthandler
 import logging
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -21,8 +22,8 @@ OWN = Path()
 EMPTY = "empty, so the defaults apply at a start; a reload refuses it: write a comment into it"
 
 EX_CHECK_FAILED = 1
-EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
-"""sysexits.h: a component failed; already running; not permitted; configuration."""
+EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 65, 66, 69, 74, 75, 77, 78
+"""sysexits.h: bad input; no input; a component failed; no output; already running; not permitted; configuration."""
 INTERRUPTED = 130
 """What shells expect after Ctrl-C (128 + SIGINT)."""
 
@@ -45,6 +46,8 @@ def _run() -> None:
             sys.exit(_check_config(None if arguments.check_config is OWN else arguments.check_config, arguments.config))
         if arguments.check:
             sys.exit(_check(arguments))
+        if arguments.replay is not None:
+            sys.exit(_replay(arguments))
         config = load(arguments.config or DEFAULT, required=arguments.config is not None)
     except ConfigError as wrong:
         sys.exit(_print_error("\nnetscand: ".join(wrong.faults), EX_CONFIG))
@@ -141,6 +144,24 @@ def _check_config(file: Path | None, own: Path | None) -> int:
     return 0
 
 
+def _replay(arguments: argparse.Namespace) -> int:
+    """Print the events and the devices of a capture; return the exit code. Raises ConfigError."""
+    from netscand.config import Config, load
+    from netscand.replay import replay
+
+    logging.disable()  # the events are the output
+    config = load(arguments.config) if arguments.config is not None else Config()
+    return replay(arguments.replay, tuple(arguments.network or ()), config, as_json=arguments.json)
+
+
+def _prefix(text: str) -> IPv4Network:
+    """Return the network of `--network`. Raises ArgumentTypeError."""
+    try:
+        return IPv4Network(text)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"expected a prefix such as 192.168.1.0/24 ({wrong})") from None
+
+
 def _check(arguments: argparse.Namespace) -> int:
     """Print the results of all checks as JSON; return the exit code."""
     from netscand import check, protocol
@@ -173,7 +194,20 @@ def parser() -> argparse.ArgumentParser:
         help="check whether netscand can start here, print the results as JSON, and exit",
     )
     parser.add_argument("--once", action="store_true", help="scan, print the devices, and exit")
-    parser.add_argument("--json", action="store_true", help="with --once: print JSON")
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="print the events and the devices of a capture (pcap, pcapng), and exit; needs no network and no root",
+    )
+    parser.add_argument(
+        "--network",
+        type=_prefix,
+        action="append",
+        metavar="PREFIX",
+        help="with --replay: a network of the capture, if it does not show it itself; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="with --once and --replay: print JSON")
     parser.add_argument("--version", action="version", version=f"netscand {__version__}")
     return parser
 
@@ -181,8 +215,12 @@ def parser() -> argparse.ArgumentParser:
 def _arguments() -> argparse.Namespace:
     arguments_parser = parser()
     arguments = arguments_parser.parse_args()
-    if arguments.json and not arguments.once:
-        arguments_parser.error("--json requires --once")
+    if arguments.json and not arguments.once and arguments.replay is None:
+        arguments_parser.error("--json requires --once or --replay")
+    if arguments.network and arguments.replay is None:
+        arguments_parser.error("--network requires --replay")
+    if arguments.replay is not None and (arguments.once or arguments.check or arguments.check_config):
+        arguments_parser.error("--replay excludes --once, --check and --check-config")
     return arguments
 
 

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -28,6 +28,8 @@ HOST_PATTERN = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5}
 
 NAME_PATTERN = re.compile(r"(?!\.{1,2}$)[^\s/:*?\[\]]{1,15}|(?=.*[*?\[])[^\s/:]{1,64}")
 """Valid interface name (the kernel's dev_valid_name), or a glob that can match one."""
+
+MAC_PATTERN = re.compile(r"(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}")
 
 ADDRESS_PATTERN = re.compile(r"\d[\d*?-]*(?:\.[\d*?-]*)+")
 """Addresses in a notation that is not supported: `300.1.1.1`, `192.168.1.*`, `192.168.1.10-20`."""
@@ -105,6 +107,26 @@ def _interface(name: str | None) -> Iterator[str]:
         yield f"interface {name!r}: expected an interface or a glob such as eth*"
 
 
+def _expected(key: str) -> Callable[[Iterable[str]], Iterator[str]]:
+    def check(entries: Iterable[str]) -> Iterator[str]:
+        for entry in entries:
+            if expected_bytes(entry) is None:
+                example = "an IPv4 address such as 192.168.1.1, or a MAC such as 52:54:00:77:00:02"
+                yield f"{key} {entry!r}: expected {example}"
+
+    return check
+
+
+def expected_bytes(entry: str) -> bytes | None:
+    """Return an IPv4 address or a MAC as the bytes of the wire; None for anything else."""
+    if MAC_PATTERN.fullmatch(entry):
+        return bytes.fromhex(re.sub("[:-]", "", entry))
+    try:
+        return IPv4Address(entry).packed
+    except ValueError:
+        return None
+
+
 def _patience(patience: Patience | None) -> Iterator[str]:
     if patience and patience[0] > patience[1]:
         yield f"patience {list(patience)}: expected the minimum first, then the maximum"
@@ -130,6 +152,8 @@ CHECKS: Checks = {
     "cidr": _cidr,
     "interface": _interface,
     "patience": _patience,
+    "expected_dhcp": _expected("expected_dhcp"),
+    "expected_gateway": _expected("expected_gateway"),
     "allowed_hosts": _allowed_hosts,
     "allowed_origins": _allowed_origins,
 }
@@ -171,6 +195,8 @@ class NetworkRule(Table, frozen=True):
     rate: Rate | None = None
     background_rate: Rate | None = None
     patience: Patience | None = None
+    expected_dhcp: Texts = ()
+    expected_gateway: Texts = ()
     enabled: bool = True
 
     def fits(self, cidr: IPv4Network, interface: str) -> bool:

@@ -14,6 +14,7 @@ from random import SystemRandom
 from msgspec import structs
 from sdnotify import SystemdNotifier
 
+from netscand import __version__
 from netscand.config import Config, ConfigError, load
 from netscand.core.claims import urgency
 from netscand.core.inventory import Inventory
@@ -30,6 +31,7 @@ from netscand.lan.interfaces import Interfaces
 from netscand.lan.multicast import MulticastMembership
 from netscand.lan.name_queue import Names
 from netscand.lan.netlink import Neighbours
+from netscand.lan.recorder import Recorder
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
 from netscand.serve.auth import TokensRefused
@@ -96,6 +98,7 @@ class Daemon:
             self.inventory, self.planner, self.wire, self.history, audience, time.monotonic,
             encode=self.translator.event,
         )  # fmt: skip
+        self.engine.send_wake = self.wire.wake
         self.engine.interval = config.scan.interval
         self.names = self.engine.names = Names(
             self.engine, lambda mac: urgency(self.engine.devices.get(mac)), self.wire.send_frame,
@@ -104,9 +107,14 @@ class Daemon:
         self.neighbours = Neighbours(self.engine.observe)
         self.groups = MulticastMembership()
         self.interfaces = Interfaces(self._follow, config.scan, config.network)
-        self.server = Server(
-            self.engine, self.hub, config.listen, config.access, self.translator, inherited_sockets(), self.history
+        offset = Offset()
+        recorder = Recorder(
+            self.wire, lambda: self.engine.networks, f"netscand {__version__}", lambda at: at + offset()
         )
+        self.server = Server(
+            self.engine, self.hub, config.listen, config.access, self.translator, inherited_sockets(), self.history,
+            recorder,
+        )  # fmt: skip
         self.server.config_file, self.server.reload_configuration = path, self._reload
         self._reloading = asyncio.Lock()
         self._started_with = config

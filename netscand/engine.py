@@ -17,6 +17,7 @@ from netscand.core.conflicts import Conflict
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     BadTarget,
+    Busy,
     Coverage,
     Device,
     Event,
@@ -31,6 +32,7 @@ from netscand.core.model import (
     SendFailed,
     Status,
 )
+from netscand.core.networks import SCANNED
 from netscand.core.outage import network_problems
 from netscand.core.planner import BUSY_FOR, Planner
 from netscand.core.status import StatusCounts
@@ -43,6 +45,12 @@ LOGGED_APART = 3600.0
 
 PROBES_A_TURN, PROBES_WHEN_BEHIND = 256, 32
 """Frames planned at once, some milliseconds; and while the receive path is behind, no more than it can take."""
+
+WAKE_FRAMES = 2
+"""Broadcast frames that wake a device (lan/wake.py)."""
+
+WAKE_RETRY, WAKE_TRIES = 0.02, 250
+"""Seconds until such a frame that the limits refused is tried again, and how often: 5 s, for a scan may use them."""
 
 NAMED_AT = frozenset([EventKind.DISCOVERED, EventKind.ONLINE, EventKind.ADDRESS_ADDED, EventKind.ADDRESS_MOVED])
 """Events after which a device may have a name to look up."""
@@ -162,6 +170,8 @@ class Engine:
         """The configuration's, in seconds."""
         self.names: NameResolver | None = None
         """Looks up the names of devices."""
+        self.send_wake: Callable[[Network, Mac, int], None] = lambda network, mac, number: None
+        """Sends one of WAKE_FRAMES magic packets. Raises OSError."""
         self.not_reloaded = ""
         """Why the configuration file was refused at the last reload."""
         self._inventory, self.budgets = inventory, inventory.budgets
@@ -255,6 +265,40 @@ class Engine:
         room = self._planner.spend(network, self._clock(), to_all=to_all)
         self._broadcast += room and to_all
         return room
+
+    async def wake(self, mac: Mac) -> list[str]:
+        """Send magic packets to a device on all networks where it was seen; return these.
+
+        Each frame waits for room in the limits. Raises KeyError; BadTarget, Busy with a sentence.
+        """
+        networks = self._networks_to_wake(self.devices[mac])
+        for network in networks:
+            for number in range(WAKE_FRAMES):
+                for _ in range(WAKE_TRIES):
+                    if self.may_probe(network.id, True):
+                        break
+                    await asyncio.sleep(WAKE_RETRY)
+                else:
+                    raise Busy(f"{network.id}: the limits of frames in [scan] are used up; try again later")
+                try:
+                    self.send_wake(network, mac, number)
+                except OSError as refused:
+                    raise Busy(f"{network.id}: cannot send: {refused.strerror or refused}") from None
+        return [network.id for network in networks]
+
+    def _networks_to_wake(self, device: Device) -> list[Network]:
+        if device.is_self:
+            raise BadTarget("this host is awake")
+        seen_on = dict.fromkeys(address.network for address in device.addresses)
+        networks = [self.networks[each] for each in seen_on if each in self.networks]
+        if not seen_on and (network := self._inventory.network_table.lookup(device.interface, None)) is not None:
+            networks = [network]
+        if not networks:
+            gone = f" (only on {', '.join(seen_on)})" if seen_on else ""
+            raise BadTarget(f"it was not seen on any network that this host has now{gone}, so no frame can reach it")
+        if not (up := [network for network in networks if network.state in SCANNED]):
+            raise Busy(f"{', '.join(network.id for network in networks)}: down or excluded, so no frame can be sent")
+        return up
 
     def set_networks(self, networks: Iterable[Network], macs: Set[Mac] | None = None) -> None:
         """Take all networks as netlink and the configuration have them now, and the MACs of this host's interfaces."""
@@ -462,5 +506,6 @@ class Engine:
         """Return why the daemon is degraded; nothing if it is not."""
         refused = (f"cannot send on {network}: {message}" for network, message in self._refused.items())
         claims = self._inventory.addresses.own_claims.problems(self.networks, self.devices, self._clock())
-        return (*refused, *network_problems(self.networks.values()), *claims, *self._history.problems(),
+        unexpected = self._inventory.claims.unexpected.problems(self._clock())
+        return (*refused, *network_problems(self.networks.values()), *claims, *unexpected, *self._history.problems(),
                 *([self.not_reloaded] if self.not_reloaded else []))  # fmt: skip

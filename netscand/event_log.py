@@ -38,7 +38,9 @@ WARNINGS = frozenset(
 )
 """Events that are logged as warnings."""
 
-OTHER_IS = {EventKind.ADDRESS_MOVED: "before", EventKind.ADDRESS_REMOVED: "now", EventKind.GATEWAY_CHANGED: "before"}
+OTHER_IS: Mapping[str, str] = {
+    EventKind.ADDRESS_MOVED: "before", EventKind.ADDRESS_REMOVED: "now", EventKind.GATEWAY_CHANGED: "before",
+}  # fmt: skip
 """What `other` is in an event: a former or the new holder of the address; else a device that also is what it says."""
 
 BATCH = 32
@@ -62,6 +64,20 @@ class OneLine(logging.Formatter):
         """Return the line, and the traceback after it."""
         line = f"{record.levelname} {record.name}: {one_line(record.getMessage())}"
         return "\n".join((line, *traceback_of(record)))
+
+
+def sentence(
+    kind: str, reason: str, network: str | None, device: tuple[str | None, ...] | None, vendor: str | None,
+    other: str | None,
+) -> str:  # fmt: skip
+    """Return an event as a sentence. `device`: its name, address and MAC; None: the event is about none."""
+    subject = network or "netscand"
+    if device is not None:
+        subject = " ".join(part for part in (*device, vendor and f"({vendor})") if part)
+    line = f"{subject}: {kind}"
+    if other:
+        line += f", {OTHER_IS.get(kind, 'also')} {other}"
+    return f"{line} ({reason})" if reason else line
 
 
 def traceback_of(record: logging.LogRecord) -> list[str]:
@@ -245,17 +261,13 @@ class LoggedEvents:
         return True
 
     def _sentence(self, entry: _Entry) -> str:
-        event = entry.event
-        line = event.network or "netscand"
+        event, ip = entry.event, entry.event.address or entry.ip
+        device = None
         if event.device is not None:
-            ip = event.address or entry.ip
-            vendor = self._vendor(event.device.mac)
-            names = [entry.name, self._address(ip) if ip else None, self._mac(event.device.mac)]
-            line = " ".join(name for name in (*names, vendor and f"({vendor})") if name)
-        line = f"{line}: {event.kind}"
-        if event.other:
-            line += f", {OTHER_IS.get(event.kind, 'also')} {self._mac(event.other)}"
-        return f"{line} ({event.reason})" if event.reason else line
+            device = entry.name, self._address(ip) if ip else None, self._mac(event.device.mac)
+        vendor = self._vendor(event.device.mac) if event.device is not None else None
+        other = self._mac(event.other) if event.other else None
+        return sentence(event.kind, event.reason, event.network, device, vendor, other)
 
     def _journal_fields(self, entry: _Entry) -> dict[str, object]:
         event, address = entry.event, entry.event.address or entry.ip

@@ -57,7 +57,7 @@ def nothing_to_scan(networks: Iterable[Network]) -> str:
     return f"no network to scan: {', '.join(seen) or 'no interface has an IPv4 address'}"
 
 
-def _by_address(device: Device) -> tuple[bool, int, bytes, Mac]:
+def by_address(device: Device) -> tuple[bool, int, bytes, Mac]:
     """Return the sort key: by IPv4, then by IPv6, then devices without an address."""
     ip = device.ip or b""
     return not ip, len(ip), ip, device.mac
@@ -91,7 +91,7 @@ async def _once(config: Config, *, as_json: bool) -> int:
         interfaces.close()
     vendor = Vendors().of  # only now: reading the table would delay the scan
     translator = Encoder(offset=lambda: time.time() - time.monotonic(), vendor=vendor)
-    found = sorted((inventory.devices[mac] for mac in listener.found if mac in inventory.devices), key=_by_address)
+    found = sorted((inventory.devices[mac] for mac in listener.found if mac in inventory.devices), key=by_address)
     kinds = DeviceKinds(inventory.budgets, vendor)
     for device in found:
         kinds.update(device, now, is_new=True)

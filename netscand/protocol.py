@@ -100,6 +100,10 @@ class Device(Struct, kw_only=True):
     """Probable vendor of a locally administered MAC: that of a device on the LAN with its prefix without the bit."""
     probably_same_as: "SameDevice | UnsetType | None" = UNSET
     """Offline device that this one probably was before, under another MAC."""
+    dhcp: "Dhcp | UnsetType | None" = UNSET
+    """Its latest lease, as received; null: none since the start. Only about one device, as the next field."""
+    address_origin: str | UnsetType | None = UNSET
+    """`lease`: its `ip` is that of `dhcp`; null: not known. No frame proves that an address is static."""
     conflicts: "list[Conflict] | UnsetType" = UNSET
     """Addresses that another device uses, too; only in the REST response about one device."""
     warnings: list[str] | UnsetType = UNSET
@@ -133,6 +137,18 @@ class Conflict(Struct, kw_only=True):
     macs: list[str]
     """The device that had the address first, and the one that claims it."""
     since: Time
+
+
+class Dhcp(Struct, kw_only=True):
+    """Latest lease of a device: by its request, which has no length, or by the answer of the server."""
+
+    server: str
+    address: str | None
+    lease_seconds: int | None
+    """Null: the answer was not received. 4294967295: without end."""
+    client_id: str | None
+    """Hexadecimal identifier of its DHCP client (option 61), if it is not the MAC; of a DUID, only that."""
+    received: Time
 
 
 class SameDevice(Struct, kw_only=True):
@@ -408,6 +424,12 @@ class Erased(Struct, kw_only=True):
     """Response of `DELETE /api/devices/MAC?history=true`: the number of events that were deleted."""
 
     events: int
+
+
+class WakeSent(Struct, kw_only=True):
+    """202 response of `POST /api/devices/MAC/wake`: the networks on which magic packets were sent."""
+
+    networks: list[str]
 
 
 class PresenceDay(Struct, kw_only=True):

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -13,6 +14,7 @@ from netscanctl.cli import Session
 from netscanctl.client import Failure, Usage
 from netscanctl.render import size
 
+T = TypeVar("T")
 MAGIC = b"SQLite format 3\x00"
 """First bytes of a database (https://sqlite.org/fileformat2.html, 1.3)."""
 TIMEOUT = 300.0
@@ -62,8 +64,8 @@ class DatabaseWriter:
         self.size += len(chunk)
 
 
-def save(path: Path, download: Callable[[Callable[[bytes], object]], int]) -> int:
-    """Replace `path` by the download, readable by the user only; return its size. Raises Failure, OSError."""
+def save(path: Path, download: Callable[[Callable[[bytes], object]], T]) -> T:
+    """Replace `path` by the download, readable by the user only; return its result. Raises Failure, OSError."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(path.stat().st_mode):
             raise Failure(f"{path} is not a regular file; give another file name")

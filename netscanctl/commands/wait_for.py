@@ -31,7 +31,14 @@ def command(session: Session, devices: tuple[str, ...], any_: bool, offline: boo
 
     A device that was never seen can be given by MAC or address. On a hub, a MAC may be at any site.
     """
-    waiting = Waiting(devices, "offline" if offline else "online", any_=any_)
+    wait(session, devices, "offline" if offline else "online", any_=any_, timeout=timeout)
+
+
+def wait(
+    session: Session, devices: tuple[str, ...], wanted: str = "online", *, any_: bool = False, timeout: float | None
+) -> None:
+    """Wait until devices have a status. Raises Failure, TimedOut."""
+    waiting = Waiting(devices, wanted, any_=any_)
     try:
         asyncio.run(_wait(session, waiting, seconds=timeout))
     except TimeoutError:

@@ -9,6 +9,7 @@ from netscand.core.conflicts import Conflicts
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
 from netscand.core.foreign_addresses import is_outside, may_have_foreign, to_replace
 from netscand.core.limits import is_resident, may_change
+from netscand.core.mac_ranges import is_virtual_router
 from netscand.core.model import (
     EVIDENCE_TEXT,
     Address,
@@ -21,7 +22,6 @@ from netscand.core.model import (
     Network,
     Observation,
     Status,
-    is_virtual_router,
 )
 from netscand.core.presence import NEW_PATIENCE
 from netscand.core.ranges import Runs, spans
@@ -412,7 +412,7 @@ class Addresses:
         if question.holder_stays:
             return True, "is still there" + (": both answer" if question.saw(device) else "")
         if lost or claim.probed_at < at:
-            return True, "could not be probed there"
+            return question.network.probed, "could not be probed there"
         no_answer = "no longer answers" if question.saw(old) else "did not answer"
         silent = f"{no_answer} there, and was last seen there {now - claim.last_seen:.0f} s before"
         elsewhere, answers = question.keeps_another(old) is not None, question.saw(device)

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from netscand.core.disputes import APART
 from netscand.core.limits import is_resident, may_change
@@ -24,6 +25,7 @@ from netscand.core.ratelimit import (
     DHCP_SERVERS,
     DHCP_SERVERS_OF_A_DEVICE,
     DHCP_SERVERS_OF_A_SOURCE,
+    GATEWAY_CLAIMS,
     HOUR,
     RENAMES,
     Budget,
@@ -282,6 +284,51 @@ class DhcpServers:
         return budgets.take(DHCP_SERVERS_OF_A_SOURCE, source, at) and budgets.take(*shared, at)
 
 
+# ---- expectations --------------------------------------------------------------------------------------------------
+# `expected_dhcp` and `expected_gateway` of a [[network]]: what else was seen.
+
+UNEXPECTED_FOR, MOST_UNEXPECTED = HOUR, 16
+"""Seconds for which something unexpected is a problem after it was last seen; maximum that are remembered."""
+
+
+class Unexpected:
+    """DHCP servers and gateways that the configuration does not expect."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._seen: dict[tuple[str, str], float] = {}
+        """Network and sentence → when it was last seen."""
+        self._gateways: dict[tuple[str, Mac], None] = {}
+        """Network and MAC of those that were reported, at most MOST."""
+
+    def note(self, network: str, what: str, at: float) -> None:
+        """Note something unexpected."""
+        if (network, what) in self._seen or len(self._seen) < MOST_UNEXPECTED:
+            self._seen[network, what] = at
+
+    def problems(self, now: float) -> list[str]:
+        """Return a sentence for each one that was seen within the hour."""
+        self._seen = {key: at for key, at in self._seen.items() if now - at < UNEXPECTED_FOR}
+        return [f"{network}: {what}, which is not expected there" for network, what in self._seen]
+
+    def gateway(self, seen: Observation, network: Network, device: Device | None) -> Event | None:
+        """Return the event about a device at the gateway's address that is not expected, once for each MAC."""
+        expected = network.expected_gateway
+        if device is None or device.is_self or seen.evidence is Evidence.PROXIED or expected & {seen.mac, seen.ip}:
+            return None
+        self.note(network.id, f"{ip_address(seen.ip or 0)} ({seen.mac.hex(':')}) is the gateway", seen.at)
+        key = network.id, seen.mac
+        if key in self._gateways or len(self._gateways) >= MOST:
+            return None
+        if not self._budgets.take(GATEWAY_CLAIMS, network.id, seen.at):
+            return None
+        self._gateways[key] = None
+        return Event(
+            EventKind.GATEWAY_CHANGED, seen.at, network.id, device, seen.ip, None, seen.evidence,
+            f"not in expected_gateway of {network.cidr}", None, seen.at,
+        )  # fmt: skip
+
+
 # ---- tracker -------------------------------------------------------------------------------------------------------
 # The claims of one observation.
 
@@ -293,6 +340,7 @@ class ClaimTracker:
         self.host_names = HostNames(budgets)
         self.disputes = DisputedAddresses()
         self._servers = DhcpServers(budgets)
+        self.unexpected = Unexpected(budgets)
 
     def observe(
         self, seen: Observation, network: Network, device: Device | None, server: Device | None
@@ -304,6 +352,7 @@ class ClaimTracker:
             if seen.router is not None:
                 device.is_router = seen.router
             device.dhcp_client_id = seen.client_id or device.dhcp_client_id
+            device.lease = seen.lease or device.lease
         served = self._server(seen, network, device, server)
         return tuple(event for event in (named, served) if event is not None)
 
@@ -315,6 +364,14 @@ class ClaimTracker:
             return None
         other = self._servers.other_mac(network.id, ip, seen.mac)
         serves = not seen.joining  # a client that accepts an offer only names the server
+        macs = {seen.mac} if serves else {server.mac} if server is not None else set()
+        expected, unexpected = network.expected_dhcp, ""
+        if expected and not (expected & ({ip} | macs)):
+            unexpected = f"; not in expected_dhcp of {network.cidr}"
+            if serves:
+                self.unexpected.note(network.id, f"{ip_address(ip)} ({seen.mac.hex(':')}) serves DHCP", seen.at)
+        elif expected:
+            return None
         if not self._servers.is_new(network.id, ip, seen.mac, device, server, seen.at, serves=serves):
             return None
         if ip != seen.ip:
@@ -322,5 +379,6 @@ class ClaimTracker:
         else:
             reason = f"serves DHCP with the address of {other.hex(':')}" if other else "serves DHCP"
         return Event(
-            EventKind.DHCP_SERVER_SEEN, seen.at, network.id, device, ip, other, seen.evidence, reason, None, seen.at,
+            EventKind.DHCP_SERVER_SEEN, seen.at, network.id, device, ip, other, seen.evidence, f"{reason}{unexpected}",
+            None, seen.at,
         )  # fmt: skip

@@ -167,8 +167,8 @@ class DueChecks:
             return ()
         if not self._may_report_offline(device, now):
             return ()
-        if self.network_table.is_child(device):
-            return (self._report_unknown(device, now, silence),)
+        if why := self.network_table.why_unprobeable(device):
+            return (self._report_unknown(device, now, f"silent for {silence:.0f} s; {why}"),)
         return self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to probe")
 
     def _probe_silence(self, device: Device, where: ProbeTarget, step: Step, now: float) -> None:
@@ -272,11 +272,11 @@ class DueChecks:
         event = self.counts.publish_change(device, Status.OFFLINE, now, reason, network)
         return (event, *self.addresses.release(device, now))
 
-    def _report_unknown(self, device: Device, now: float, silence: float) -> Event:
-        """Set a silent device of this host to `unknown`: it cannot be probed, so its silence proves no absence."""
+    def _report_unknown(self, device: Device, now: float, reason: str) -> Event:
+        """Set a silent device that cannot be probed to `unknown`: its silence proves no absence."""
         may_change(self.budgets, ABSENCES, device, now)
-        reason = f"silent for {silence:.0f} s; it is on a macvlan interface here, and cannot be probed"
-        return self.counts.publish_change(device, Status.UNKNOWN, now, reason, device.addresses[0].network)
+        network = device.main_address.network if device.main_address else None
+        return self.counts.publish_change(device, Status.UNKNOWN, now, reason, network)
 
     def _probe_witnesses(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)

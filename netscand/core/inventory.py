@@ -88,6 +88,8 @@ class Inventory(DueChecks):
             joined, network = self._on_shared_lan(seen, network, rtt)
             if joined:
                 return (*joined, *self.observe(seen, network, rtt))
+        if seen.lease is not None and (assigned := self.devices.get(seen.mac)) is not None:
+            assigned.lease = seen.lease  # also by the acknowledgement of a server, which proves no presence
         if seen.evidence is Evidence.NEIGHBOUR:
             self._probe(seen, network)
             return ()
@@ -105,6 +107,9 @@ class Inventory(DueChecks):
         events = self._fold(seen, network, rtt)
         if self._relayed_names and seen.ip is not None and (named := self.devices.get(seen.mac)) is not None:
             self._relayed_names.apply(named, network, seen.ip)
+        if network.expected_gateway and seen.ip is not None and seen.ip == network.gateway:
+            unexpected = self.claims.unexpected.gateway(seen, network, self.devices.get(seen.mac))
+            events = (*events, unexpected) if unexpected is not None else events
         for event in events:
             self.claims.disputes.note(event)
         if seen.name or seen.dhcp_server or seen.vendor_class or seen.client_id or seen.router is not None:

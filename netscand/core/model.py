@@ -165,6 +165,12 @@ class Network:
     nothing that this host sends."""
     swept: bool = True
     """All addresses are scanned; else only those where a device was seen, as in a prefix larger than a /16."""
+    expected_dhcp: frozenset[bytes] = frozenset()
+    """Addresses and MACs of the only DHCP servers that the user expects; empty: any."""
+    expected_gateway: frozenset[bytes] = frozenset()
+    """The same of gateways."""
+    probed: bool = True
+    """Devices can be probed; False in a replay of a capture by a program that did not probe them."""
 
     @property
     def ours(self) -> frozenset[Ip]:
@@ -197,6 +203,16 @@ class Network:
         number = int.from_bytes(ip)
         prefixes = (self.cidr,) if len(ip) == 4 else self.prefixes6
         return any(number & int(each.netmask) == int(each.network_address) for each in prefixes)
+
+
+class Lease(NamedTuple):
+    """Assignment of an address by DHCP, as received: by the request of a client, or the acknowledgement of a server."""
+
+    server: Ip
+    ip: Ip | None
+    seconds: int | None
+    """Length, 4,294,967,295 without end; None: the acknowledgement was not received."""
+    at: float
 
 
 class Service(NamedTuple):
@@ -251,6 +267,8 @@ class Observation(NamedTuple):
     """Address of 127.0.0.0/8 that an ARP request asks for (core/shared_lan.py)."""
     client_id: bytes | None = None
     """Identifier of its DHCP client (option 61), if it is not the MAC."""
+    lease: Lease | None = None
+    """Address that it requests from a DHCP server, or that a server assigns to it."""
     parameters: bytes | None = None
     """Options that its DHCP client requests (option 55), in its order."""
     services: tuple[Service, ...] = ()
@@ -319,6 +337,8 @@ class Device:
     """Latest vendor class of its DHCP client: at most 63 bytes."""
     dhcp_client_id: bytes | None = None
     """Latest identifier of its DHCP client, if it is not the MAC: at most 64 bytes."""
+    lease: Lease | None = None
+    """Latest lease by DHCP since the start."""
     dhcp_parameters: bytes | None = None
     """Latest options that its DHCP client requests: at most 64 bytes."""
     services: tuple[Service, ...] = ()
@@ -491,36 +511,6 @@ class SendFailed(Exception):
         super().__init__(f"{network}: {message}")
         self.network = network
         self.message = message
-
-
-# ---- MAC ranges ----------------------------------------------------------------------------------------------------
-
-ROUTERS = (
-    b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02", b"\x00\x00\x0c\x07\xac", b"\x00\x00\x0c\x9f",
-    b"\x00\x05\x73\xa0", b"\x00\x07\xb4\x00",
-)  # fmt: skip
-"""MAC prefixes of virtual routers: VRRP and CARP (RFC 9568, section 7.3); HSRP, HSRP version 2, HSRP for IPv6; GLBP."""
-
-CLUSTER = b"\x02\xbf"
-"""Prefix of the MAC that a Microsoft NLB cluster in unicast mode puts into ARP; its frames have another source."""
-
-CLUSTER_GROUPS = (b"\x03\xbf", b"\x01\x00\x5e\x7f")
-"""Prefixes of the group MAC that an NLB cluster in multicast or IGMP mode puts into ARP."""
-
-
-def is_virtual(mac: Mac) -> bool:
-    """Return whether a MAC belongs to no single machine: any station may rightly carry its frames."""
-    return mac.startswith(ROUTERS) or mac.startswith(CLUSTER)
-
-
-def is_virtual_router(mac: Mac) -> bool:
-    """Return whether a MAC is that of a virtual router."""
-    return mac.startswith(ROUTERS)
-
-
-def is_cluster_group(mac: Mac) -> bool:
-    """Return whether a group MAC is that of a cluster, whose members answer with it for their common address."""
-    return mac.startswith(CLUSTER_GROUPS)
 
 
 # ---- annotations ---------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ class NetworkTable:
     def probe_network(self, address: Address) -> Network | None:
         """Return the network on which an address can be probed now; None: it cannot."""
         network = self._networks.get(address.network)
-        if network is None or network.state not in SCANNED:
+        if network is None or network.state not in SCANNED or not network.probed:
             return None
         if (network.excluded and network.excludes(address.ip)) if len(address.ip) == 4 else network.own6 is None:
             return None
@@ -124,6 +124,13 @@ class NetworkTable:
         """Return whether a device is a macvlan interface on this host, which receives nothing that this host sends."""
         networks = (self._networks.get(address.network) for address in device.addresses)
         return any(network is not None and device.mac in network.children for network in networks)
+
+    def why_unprobeable(self, device: Device) -> str:
+        """Return why a device cannot be probed, whatever it does; empty: it may have an address where it can be."""
+        if self.is_child(device):
+            return "it is on a macvlan interface here, and cannot be probed"
+        network = self.lookup(device.interface, device.ip)
+        return "" if network is None or network.probed else "no program is known to have probed it"
 
     def can_observe(self, device: Device) -> bool:
         """Return whether the silence of a device that cannot be probed counts: not while its interface is down."""

@@ -7,6 +7,7 @@ from operator import itemgetter
 from random import Random
 
 from netscand.core.inventory import Inventory
+from netscand.core.mac_ranges import is_virtual
 from netscand.core.model import (
     ALL_NODES,
     Busy,
@@ -19,7 +20,6 @@ from netscand.core.model import (
     Observation,
     Probe,
     ScanNews,
-    is_virtual,
 )
 from netscand.core.networks import SCANNED
 from netscand.core.ranges import Runs, spans

@@ -98,6 +98,10 @@ class Sites:
         """Raise Busy: a site does it on request (`serving.SiteChanges`)."""
         raise Busy("a hub changes no device")
 
+    async def wake(self, mac: Mac) -> Sequence[str]:
+        """Do nothing, as `forget`."""
+        raise NotImplementedError
+
     def forget(self, mac: Mac) -> None:
         """Raise ValueError: the site does it."""
         raise ValueError("a hub removes no device")

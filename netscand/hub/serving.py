@@ -144,6 +144,11 @@ class SiteChanges(DeviceChanges):
         await at_site(scanner, device, sites.Annotate(mac=mac_text(Mac(device.key[-6:])), **changes))
         return answer(device_of(shown_text(device)))
 
+    async def wake(self, request: web.Request) -> web.StreamResponse:
+        """Refuse it: only a host on its network reaches the device."""
+        device = site_device(sites_behind(self), request)
+        raise Refused("forbidden", f"a device is woken at its site: ask netscand at site {device.site.name}")
+
     async def forget(self, request: web.Request) -> web.StreamResponse:
         """Refuse it: the site removes devices."""
         device = site_device(sites_behind(self), request)

@@ -7,7 +7,8 @@ import struct
 from functools import lru_cache
 from typing import NamedTuple
 
-from netscand.core.model import Evidence, Ip, Mac, Observation, is_cluster_group
+from netscand.core.mac_ranges import is_cluster_group
+from netscand.core.model import Evidence, Ip, Mac, Observation
 
 ARP_LENGTH = 42
 """Length of an ARP frame without padding, in bytes: 14 of Ethernet, 28 of ARP."""

@@ -215,6 +215,8 @@ class CaptureReader:
         """The last turn left frames unread; used up the budget."""
         self.overflow_at = -inf
         """When (monotonic) so much was last lost that answers may be among it."""
+        self.tap: Callable[[Sequence[Frame]], None] | None = None
+        """Gets the frames that are decoded."""
         self._children: frozenset[bytes] = frozenset()
         self._counted = 0, 0
         """Frames that arrived, and those not decoded, at the last count."""
@@ -255,6 +257,8 @@ class CaptureReader:
                 self._budgets.refuse(self._budget, now, len(frames) - room)
                 del frames[room:]
             self._budgets.take(self._budget, None, now, len(frames))
+        if self.tap is not None:
+            self.tap(frames)
         decode = self._decode
         return [seen for frame in frames for seen in decode(*frame)]
 

@@ -27,7 +27,7 @@ NOTHING: tuple[Observation, ...] = ()
 
 
 class Answer(NamedTuple):
-    """A datagram from the port of mDNS or NBNS: perhaps the answer to a query of ours."""
+    """A datagram; one from the port of mDNS or NBNS is perhaps the answer to a query of ours."""
 
     sender: Sender
     from_port: int
@@ -50,7 +50,7 @@ def decode(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
 
     `at` (monotonic seconds) and `interface` (ifindex) are copied into the observations.
     """
-    frame = _untagged(frame)
+    frame = untagged(frame)
     if frame[12:14] == ARP:
         seen = arp.decode(frame, at, interface)
         return NOTHING if seen is None else (seen,)
@@ -64,16 +64,20 @@ def decode(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
 
 def answer(frame: bytes, at: float, interface: int) -> Answer | None:
     """Return the possible mDNS or NBNS answer in a frame, with its content not decoded; else None. Never raises."""
+    found = datagram(frame, at, interface)
+    return found if found is not None and found.from_port in (mdns.PORT, nbns.PORT) else None
+
+
+def datagram(frame: bytes, at: float, interface: int) -> Answer | None:
+    """Return the UDP datagram in a frame; None if there is none. Never raises."""
     packet = _packet(frame, at, interface)
     if packet is None or packet.protocol != UDP or len(packet.content) < 8:
         return None
     from_port, port, length = _UDP.unpack_from(packet.content)
-    if from_port not in (mdns.PORT, nbns.PORT):
-        return None
     return Answer(packet.sender, from_port, port, packet.content[8:length])
 
 
-def _untagged(frame: bytes) -> bytes:
+def untagged(frame: bytes) -> bytes:
     """Return a frame without its tags of VLAN 0: hosts remove all of them."""
     position = 12
     while frame[position : position + 2] in TAGS and not int.from_bytes(frame[position + 2 : position + 4]) & 0x0FFF:

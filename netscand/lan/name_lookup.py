@@ -274,8 +274,7 @@ class Queries:
         ):
             return None
         query.left -= 1
-        message = dns.read(answer.content)
-        name = _name(message, answer.from_port, sender.ip, query.number) if message is not None else None
+        name = answered_name(answer, query.number)
         if name or not query.left:
             del self._open[key]
         source = "mdns" if answer.from_port == mdns.PORT else "nbns"
@@ -288,11 +287,12 @@ class Queries:
             self._port_socket = None
 
 
-def _name(message: dns.Message, port: int, ip: Ip, number: int) -> str | None:
-    """Return the name of the device at `ip` in its answer."""
-    if not message.flags & dns.RESPONSE:
+def answered_name(answer: Answer, number: int | None = None) -> str | None:
+    """Return the name of a device in its answer to the query `number`, or (None) to any."""
+    message = dns.read(answer.content)
+    if message is None or not message.flags & dns.RESPONSE:
         return None
-    if port == nbns.PORT:  # the id is repeated (RFC 1002, 4.2.1.1)
-        return nbns.node_name(message) if message.id == number else None
-    name = pointed_to(message, dns.reverse(ip))  # any id: some responders use 0, as for multicast
+    if answer.from_port == nbns.PORT:  # the id is repeated (RFC 1002, 4.2.1.1)
+        return nbns.node_name(message) if number in (None, message.id) else None
+    name = pointed_to(message, dns.reverse(answer.sender.ip))  # any id: some responders use 0, as for multicast
     return name[: -len(".local")] if name and name.lower().endswith(".local") else None

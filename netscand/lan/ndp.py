@@ -20,7 +20,7 @@ ECHO_ID = 0x6E73
 LINK_HOP_LIMIT = 255
 """Hop limit of packets that no router forwarded."""
 
-_OPTIONS_AT = {
+OPTIONS_AT = {
     ROUTER_SOLICITATION: 8, ROUTER_ADVERTISEMENT: 16, NEIGHBOUR_SOLICITATION: 24, NEIGHBOUR_ADVERTISEMENT: 24,
     REDIRECT: 40,
 }  # fmt: skip
@@ -34,7 +34,7 @@ def decode(message: bytes, sender: Sender, *, hop_limit: int, to: Ip) -> tuple[O
     if kind == ECHO_REPLY:
         ours = message[4:6] == ECHO_ID.to_bytes(2) and is_link_local(sender.ip)
         return _seen(sender, sender.mac, sender.ip, solicited=True) if ours else ()
-    start = _OPTIONS_AT.get(kind)
+    start = OPTIONS_AT.get(kind)
     if start is None or hop_limit != LINK_HOP_LIMIT or message[1] or len(message) < start:
         return ()
     claimed = _options(message, start)

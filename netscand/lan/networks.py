@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from netscand.config import NetworkRule, Scan
+from netscand.config import NetworkRule, Scan, expected_bytes
 from netscand.core.model import NO_ROUTE, Ip, Mac, Network, NetworkState
 
 IFF_UP = 0x1
@@ -163,6 +163,8 @@ def _network(
         rate=rule.rate if rule else None,
         background_rate=rule.background_rate if rule else None,
         patience=rule.patience if rule else None,
+        expected_dhcp=_expected(rule.expected_dhcp) if rule else frozenset(),
+        expected_gateway=_expected(rule.expected_gateway) if rule else frozenset(),
         own6=own6,
         further=frozenset(ours - {address.own, own6}),
         prefixes6=tuple(sorted({each.cidr for each in addresses6 if not each.cidr.is_link_local})),
@@ -175,6 +177,10 @@ def _network(
         ),
         swept=not not_swept,
     )
+
+
+def _expected(entries: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(found for entry in entries if (found := expected_bytes(entry)) is not None)
 
 
 def _children(link: Link, kernel: Kernel) -> frozenset[Mac]:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
 from time import monotonic
 
-from netscand.core.model import ALL_NODES, Network, Observation, Probe, SendFailed
+from netscand.core.model import ALL_NODES, Mac, Network, Observation, Probe, SendFailed
 from netscand.core.ratelimit import TALK, Budgets
 from netscand.lan import arp, bpf, decode, ndp
-from netscand.lan.capture import Broken, CaptureReader
+from netscand.lan.capture import Broken, CaptureReader, Frame
 from netscand.lan.decode import Answer
+from netscand.lan.wake import magic_packets
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +108,11 @@ class Wire:
         self._talk.interfaces = interfaces
         for reader in self._readers:
             reader.follow_children(children)
+
+    def tap(self, sink: Callable[[Sequence[Frame]], None] | None) -> None:
+        """Pass all frames that are decoded to `sink`, too; None: no longer."""
+        for reader in self._readers:
+            reader.tap = sink
 
     def open(self) -> None:
         """Open the rings; frames wait there until `run`. Raises WireError."""
@@ -207,6 +213,10 @@ class Wire:
             if refused.errno not in _FULL:
                 self._close_send_socket(network.index)
             raise
+
+    def wake(self, network: Network, mac: Mac, number: int) -> None:
+        """Send one of the magic packets for a device. Raises OSError."""
+        self.send_frame(network, magic_packets(network, mac)[number])
 
     def send(self, probes: Sequence[Probe]) -> list[Probe]:
         """Send probes for at most 5 ms; return those not sent: of interfaces with a full queue, and the rest.

@@ -18,6 +18,7 @@ import msgspec
 
 from netscand import protocol
 from netscand.core.conflicts import Conflict
+from netscand.core.mac_ranges import is_virtual_router
 from netscand.core.model import (
     Address,
     Coverage,
@@ -32,7 +33,6 @@ from netscand.core.model import (
     Status,
     StoredTime,
     is_annotated,
-    is_virtual_router,
 )
 from netscand.core.restore import Remembered
 from netscand.serve.query import Filter, Searched
@@ -183,6 +183,8 @@ class Encoder:
         shown.services = [_service(service) for service in device.services]
         shown.last_unsolicited = self._maybe(device.last_unsolicited)
         shown.vendor_hint = others.vendor
+        shown.dhcp, lease = self._dhcp(device), device.lease
+        shown.address_origin = "lease" if lease is not None and lease.ip == device.ip is not None else None
         shown.probably_same_as, shown.conflicts = None, []  # the caller has the conflicts
         if others.predecessor is not None:
             before, reason = others.predecessor
@@ -190,6 +192,18 @@ class Encoder:
                 mac=mac_text(before.mac), label=before.label, reason=reason, annotated=is_annotated(before)
             )
         return shown
+
+    def _dhcp(self, device: Device) -> protocol.Dhcp | None:
+        lease, client = device.lease, device.dhcp_client_id
+        if lease is None:
+            return None
+        return protocol.Dhcp(
+            server=ip_text(lease.server),
+            address=ip_text(lease.ip) if lease.ip else None,
+            lease_seconds=lease.seconds,
+            client_id=client.hex() if client else None,
+            received=self.time(lease.at),
+        )
 
     def conflict(self, conflict: Conflict) -> protocol.Conflict:
         """Return a conflict between two devices."""

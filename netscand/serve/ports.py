@@ -79,6 +79,37 @@ class PublishedChange(Protocol):
         """Monotonic timestamp of the frame that showed the change."""
 
 
+# ---- recorder ------------------------------------------------------------------------------------------------------
+# Captures of what netscand receives (lan/recorder.py).
+
+
+class FrameRecording(Protocol):
+    """Frames since the start of a recording, encoded for a file."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has as many bytes as it may have."""
+
+    def take(self) -> bytes:
+        """Return what was recorded since the last call."""
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until something was recorded, at most so long."""
+
+    def end(self) -> bytes:
+        """Return the end of the file."""
+
+
+class FrameRecorder(Protocol):
+    """Recorder of one recording at a time."""
+
+    def start(self, *, anonymise: bool) -> FrameRecording:
+        """Start a recording. Raises Busy, with a sentence."""
+
+    def stop(self) -> None:
+        """End the recording."""
+
+
 # ---- scanner -------------------------------------------------------------------------------------------------------
 # The engine.
 
@@ -152,6 +183,9 @@ class Scanner(Protocol):
 
     def forget(self, mac: Mac) -> None:
         """Delete a device. Raises KeyError, or ValueError if it cannot be deleted."""
+
+    async def wake(self, mac: Mac) -> Sequence[str]:
+        """Send magic packets to a device; return the networks. Raises KeyError; BadTarget, Busy with a sentence."""
 
     def scan_now(
         self, targets: Sequence[str], account: Hashable = None, client: object = None, site: str | None = None

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from netscand import __version__, protocol, validation_messages
 from netscand.checkout import for_checkout
-from netscand.core.model import NO_ANNOTATIONS, Busy, Device, Mac, annotations
+from netscand.core.model import NO_ANNOTATIONS, BadTarget, Busy, Device, Mac, annotations
 from netscand.core.ratelimit import ANNOTATIONS
 from netscand.serve.encode import Encoder, mac_text
 from netscand.serve.fair_turns import Account, FairTurns, Shares
@@ -158,6 +158,19 @@ class DeviceChanges:
         response = answer(shown)
         await self._hub.settled()
         return response
+
+    async def wake(self, request: web.Request) -> web.StreamResponse:
+        """Send magic packets to a device; whether it wakes up is an event."""
+        mac = mac_of(request.match_info["mac"])
+        try:
+            networks = await self._scanner.wake(mac)
+        except KeyError:
+            raise Refused("not_found", f"no device {mac_text(mac)}") from None
+        except BadTarget as error:
+            raise Refused("bad_request", f"{mac_text(mac)}: {error}") from None
+        except Busy as busy:
+            raise Refused("busy", str(busy)) from None
+        return answer(protocol.WakeSent(networks=list(networks)), 202)
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
         """Delete a device, and with `history=true` its events; if it is seen again, it is new."""

@@ -12,6 +12,8 @@ from msgspec import Meta
 
 from netscand import protocol
 from netscand.serve.auth import Checks, Role, require
+from netscand.serve.capture_api import LONGEST as LONGEST_CAPTURE
+from netscand.serve.capture_api import CaptureApi
 from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import BINARY, JSON
 from netscand.serve.metrics import Metrics
@@ -80,6 +82,7 @@ NUMBER = Annotated[int, Meta(ge=1, le=999_999_999)]
 EVENTS = Annotated[int, Meta(ge=1, le=5_000)]
 PRESENCE_DAYS = Annotated[int, Meta(ge=1, le=90)]
 CURSOR = Annotated[str, Meta(pattern=CURSOR_PATTERN, examples=["k3f9-118"])]
+CAPTURE_SECONDS = Annotated[int, Meta(ge=1, le=LONGEST_CAPTURE)]
 BOOLEAN = Literal["true", "false"]
 TEXT = Annotated[str, Meta(max_length=LONGEST)]
 NETWORK_ID = Annotated[str, Meta(pattern=NETWORK_PATTERN, examples=["192.168.1.0/24@eth0", "192.168.1.0/24"])]
@@ -147,6 +150,10 @@ API = (
         operation="forget_device", tag="devices",
     ),
     Route(
+        "POST", "/api/devices/{mac}/wake", Role.ADMIN, DeviceChanges.wake, {202: protocol.WakeSent},
+        refusals=(404, 503), action="waking a device", operation="wake_device", tag="devices",
+    ),
+    Route(
         "GET", "/api/devices/{mac}/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
         query=(SINCE, UNTIL, KIND, LIMIT, LAST), refusals=(404, 410, 503),
         operation="list_device_events", tag="events", pages_by="since",
@@ -187,6 +194,15 @@ API = (
         "POST", "/api/reload", Role.ADMIN, Rest.reload, {204: None},
         refusals=(503,), action="reloading the configuration",
         operation="reload_configuration",
+    ),
+    Route(
+        "GET", "/api/capture", Role.ADMIN, CaptureApi.respond, {200: BINARY},
+        query=(
+            Query("seconds", CAPTURE_SECONDS, "length (default 60)"),
+            Query("anonymise", BOOLEAN, "true: without names, and without the lower half of MACs"),
+        ),
+        refusals=(503,), action="capturing frames", allow_head=False,
+        operation="get_capture", tag="networks",
     ),
     Route(
         "GET", "/api/backup", Role.ADMIN, HistoryApi.backup, {200: BINARY},

@@ -19,6 +19,7 @@ from netscand.config import default_token_file
 from netscand.core.model import NetworkState
 from netscand.serve.accept import Acceptor
 from netscand.serve.auth import Checks, Guard, token_in
+from netscand.serve.capture_api import CaptureApi
 from netscand.serve.connection import Connection
 from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.encode import Encoder, ip_text
@@ -38,7 +39,7 @@ from netscand.serve.listen import (
 from netscand.serve.metrics import Metrics
 from netscand.serve.openapi import Description
 from netscand.serve.page import Page
-from netscand.serve.ports import HistoryPort, Scanner
+from netscand.serve.ports import FrameRecorder, HistoryPort, Scanner
 from netscand.serve.query import check_query, refuse_token
 from netscand.serve.rest import DeviceChanges, Rest
 from netscand.serve.routes import API, PAGE, Route, route_of, router
@@ -118,6 +119,7 @@ class Server:
         encoder: Encoder,
         inherited_sockets: Sequence[socket.socket] = (),
         history: HistoryPort | None = None,
+        recorder: FrameRecorder | None = None,
     ) -> None:
         hub.attach(scanner)
         self.serving = False
@@ -154,7 +156,17 @@ class Server:
         settings = SettingsView(lambda: self.configuration())
         metrics = kinds.metrics(scanner, hub, summary, encoder, history, self._live, self._limiter, self.problems)
         metrics.has_devices = lambda: self._access.device_metrics
-        parts = (self._live, rest, changes, past, settings, metrics, Description(self.api), Page())
+        parts = (
+            self._live,
+            rest,
+            changes,
+            past,
+            CaptureApi(recorder),
+            settings,
+            metrics,
+            Description(self.api),
+            Page(),
+        )
         self._app.add_routes(router(parts, (*self.api, *PAGE)))
         self._routes = {route.name: route for route in (*self.api, *PAGE)}
         self.self_test = SelfTest(self._connect_self_test)

@@ -17,6 +17,12 @@ CLAIM = bytes.fromhex("ffffffffffffa483e712345608060001080006040002a483e71234560
 """An ARP announcement of MAC and 10.77.0.9."""
 
 
+def arp(ip: str, mac: str = MAC, *, to: str = EVERYONE, asks: str = "10.0.0.1") -> bytes:
+    """A request to everyone, or a reply `to` a MAC."""
+    reply = to != EVERYONE
+    return bytes(Ether(src=mac, dst=to) / ARP(op=1 + reply, hwsrc=mac, psrc=ip, hwdst=to if reply else None, pdst=asks))
+
+
 def dhcp(
     kind: str,
     *options: tuple[str | int, Any],

@@ -26,7 +26,8 @@ MAY = {
     "netscand/validation_messages.py": ({"msgspec"}, "it words what is wrong with any value from outside"),
     "netscand/core/": ({"netscand.core"}, "the core knows no socket, no clock and no loop, so its tests need none"),
     "netscand/lan/": (
-        {"netscand.core.model", "netscand.core.ratelimit", "netscand.config", "netscand.lan", "scapy", "pyroute2"},
+        {"netscand.core.mac_ranges", "netscand.core.model", "netscand.core.ratelimit", "netscand.config",
+         "netscand.lan", "scapy", "pyroute2"},
         "lan brings observations and carries asks, within the one table of budgets; what they mean is not its business",
     ),
     "netscand/store/": (

@@ -84,7 +84,8 @@ def test_every_exit_code_is_documented() -> None:
     assert _codes("netscanctl") == codes
     usage = 2  # of argparse
     documented = {usage, daemon.EX_CHECK_FAILED, daemon.EX_UNAVAILABLE, daemon.EX_TEMPFAIL, daemon.EX_NOPERM,
-                  daemon.EX_CONFIG, daemon.INTERRUPTED}  # fmt: skip
+                  daemon.EX_CONFIG, daemon.INTERRUPTED, daemon.EX_DATAERR, daemon.EX_NOINPUT,
+                  daemon.EX_IOERR}  # fmt: skip
     assert _codes("netscand") == {0} | documented
 
 

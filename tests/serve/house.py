@@ -153,6 +153,9 @@ class FakeScanner:
     def forget(self, mac: Mac) -> None:
         self.publish(Event(EventKind.FORGOTTEN, time.monotonic(), None, self.devices.pop(mac)))
 
+    async def wake(self, mac: Mac) -> Sequence[str]:
+        return [address.network for address in self.devices[mac].addresses]
+
     def scan_now(
         self, targets: Sequence[str], account: Hashable = None, client: object = None, site: str | None = None
     ) -> int:

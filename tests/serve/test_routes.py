@@ -42,7 +42,9 @@ def test_a_refusal_says_what_the_route_does() -> None:
         "POST /api/scan": "scanning",
         "PATCH /api/devices/{mac}": "changing a device",
         "DELETE /api/devices/{mac}": "forgetting a device",
+        "POST /api/devices/{mac}/wake": "waking a device",
         "GET /api/backup": "saving a backup",
+        "GET /api/capture": "capturing frames",
         "POST /api/reload": "reloading the configuration",
         "GET /api/settings": "reading the settings",
     }
@@ -62,7 +64,7 @@ def test_only_the_page_and_health_need_no_role() -> None:
         elif route.path == "/api/scan":
             assert route.role is Role.SCAN
         else:
-            admin = route.method != "GET" or route.path in ("/api/backup", "/api/settings")
+            admin = route.method != "GET" or route.path in ("/api/backup", "/api/capture", "/api/settings")
             assert route.role is (Role.ADMIN if admin else Role.READ)
 
 
@@ -136,8 +138,8 @@ def test_every_route_is_open_to_its_role_and_those_above(tmp_path: Path, others:
                     status = int(answer.split(b" ", 2)[1])
                     if ROLES.index(role) >= route.role:
                         assert status not in (401, 403), route.name
-                        assert status < 500 or route.path == "/api/backup"  # 503: there is no history to copy
-                    elif (sent, path) not in (("HEAD", "/ws"), ("HEAD", "/api/backup")):
+                        assert status < 500 or route.path in ("/api/backup", "/api/capture")  # 503: nothing to copy
+                    elif (sent, path) not in (("HEAD", "/ws"), ("HEAD", "/api/backup"), ("HEAD", "/api/capture")):
                         assert status == (403 if carried else 401), route.name
                         assert (b"WWW-Authenticate: Bearer" in answer) is not bool(carried)
 

@@ -85,6 +85,7 @@ export class DevicePane {
       el("p", { class: "why" }, "How long it may be silent before it is reported offline."),
       this.draft,
       el("div", { class: "buttons" }, el("button", { class: "main" }, "Save"),
+        button("Wake up", { class: "wake", title: "Send a Wake-on-LAN packet", onclick: () => this.#wake() }),
         button("Forget…", { class: "danger", onclick: () => this.#forget() })));
     this.form = el("form", { onsubmit: (event) => this.#submit(event) }, this.unlock, this.fields, this.result);
     this.touched = new Set(); // fields that the user changed: they are not overwritten
@@ -304,6 +305,15 @@ export class DevicePane {
     const draft = this.drafts.get(mac) || {};
     for (const name of Object.keys(changes)) delete draft[name];
     if (!Object.keys(draft).length) this.drafts.delete(mac);
+  }
+
+  async #wake() {
+    try {
+      const sent = await this.ask("POST", path(this.mac, "/wake"));
+      say(this.result, `Magic packet sent on ${sent.networks.join(", ")}.`);
+    } catch (failure) {
+      this.#failed(failure);
+    }
   }
 
   async #forget() {
