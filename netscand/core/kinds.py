@@ -133,7 +133,7 @@ def _by_homekit(services: Iterable[Service], types: Set[str]) -> Iterator[Found]
 
 def _by_client(clues: Clues) -> Iterator[Found]:
     """Yield what host names and the DHCP client say."""
-    named = {kind: name for name in clues.host_names if (kind := _kind_of_name(name)) is not None}
+    named = {kind: name for name in clues.host_names if (kind := kind_of_name(name)) is not None}
     if len(named) == 1:
         kind, name = named.popitem()
         yield CLIENT, kind, f'host name "{name}"'
@@ -145,13 +145,22 @@ def _by_client(clues: Clues) -> Iterator[Found]:
 
 
 @lru_cache(maxsize=1024)
-def _kind_of_name(name: str) -> str | None:
+def kind_of_name(name: str) -> str | None:
+    """Return the kind that a host name alone says, or None."""
     label = name.partition(".")[0].replace(" ", "-").lower()
     for rule, kind in rules.rows(rules.HOST_NAMES):
         part, _, pattern = rule.partition(" ")
         if (part == "*" or part in label) and re.fullmatch(pattern, label):
             return kind
     return None
+
+
+@lru_cache(maxsize=1)
+def model_words() -> re.Pattern[str]:
+    """Return a pattern of the words in the rules of host names: each names a model, and no person."""
+    rule = re.sub(r"\[.*?\]", " ", " ".join(rule.partition(" ")[2] for rule, _ in rules.rows(rules.HOST_NAMES)))
+    words = "|".join(sorted(set(re.findall("[a-z]{2,}", rule)), key=len, reverse=True))
+    return re.compile(rf"(?<![a-z])(?:{words})(?![a-z])|^(?:{words})[g-z]?(?=[0-9a-f]{{6}})")
 
 
 @lru_cache(maxsize=256)

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from ipaddress import IPv4Address
 from secrets import token_bytes
 
+from netscand.core.kinds import kind_of_name, model_words
 from netscand.core.mac_ranges import is_virtual
 from netscand.core.model import Ip
 from netscand.lan import dhcp, dns, mdns, nbns, ndp
@@ -117,25 +118,38 @@ class Anonymiser:
         return stream[: len(raw)]
 
     def _substitute(self, key: bytes) -> bytes:
+        kind = kind_of_name(_plain(key))
+        if kind is not None:  # words of a model stay, so that the substitute says the same kind
+            for attempt in range(TRIES):
+                found = self._around_model(key, attempt, is_hex=kind == "printer")
+                if found not in self._used and kind_of_name(_plain(found)) == kind:
+                    return found
         found = key
         for attempt in range(TRIES):
             found = b"".join(self._parts(key, attempt))
-            is_name = found.rstrip(b"\0").decode(errors="replace") not in NON_NAMES
-            if is_name and found != key and found not in self._used:
+            if _plain(found) not in NON_NAMES and found != key and found not in self._used:
                 break
         return found
 
-    def _parts(self, key: bytes, attempt: int) -> Iterator[bytes]:
+    def _around_model(self, key: bytes, attempt: int, *, is_hex: bool) -> bytes:
+        found, position = b"", 0
+        for match in model_words().finditer(key.decode("latin-1")):
+            found += b"".join(self._parts(key[position : match.start()], attempt, is_hex=is_hex))
+            found += key[match.start() : match.end()]
+            position = match.end()
+        return found + b"".join(self._parts(key[position:], attempt, is_hex=is_hex))
+
+    def _parts(self, key: bytes, attempt: int, *, is_hex: bool = False) -> Iterator[bytes]:
         position = 0
         for match in _MAC_TEXT.finditer(key):
-            yield self._letters(key[position : match.start()], key, attempt, position)
+            yield self._letters(key[position : match.start()], key, attempt, position, is_hex=is_hex)
             separator = match[1].decode()
             mac = self.mac(bytes.fromhex(match[0].replace(match[1], b"").decode() if separator else match[0].decode()))
             yield (mac.hex(separator) if separator else mac.hex()).encode()
             position = match.end()
-        yield self._letters(key[position:], key, attempt, position)
+        yield self._letters(key[position:], key, attempt, position, is_hex=is_hex)
 
-    def _letters(self, part: bytes, key: bytes, attempt: int, position: int) -> bytes:
+    def _letters(self, part: bytes, key: bytes, attempt: int, position: int, *, is_hex: bool) -> bytes:
         found = ""
         for char in part.decode("utf-8", "surrogateescape"):
             if not char.isalnum():
@@ -145,7 +159,8 @@ class Anonymiser:
             number = int.from_bytes(self._hash(b"name", place + key)[:4])
             size = len(char.encode())
             if char.isascii():
-                found += chr(ord("0") + number % 10) if char.isdigit() else chr(ord("a") + number % 26)
+                letters = 6 if is_hex and char in "abcdef" else 26
+                found += chr(ord("0") + number % 10) if char.isdigit() else chr(ord("a") + number % letters)
             elif size == 2:
                 found += _TWO_BYTES[number % len(_TWO_BYTES)]
             else:
@@ -410,6 +425,10 @@ class Anonymiser:
         if kind == b"\1" and len(rest) == 6:
             return kind + self.mac(rest)
         return kind + (self.name(rest) if kind == b"\0" and _is_text(rest) else self.opaque(rest))
+
+
+def _plain(name: bytes) -> str:
+    return name.rstrip(b"\0").decode(errors="replace")
 
 
 def _is_text(raw: bytes) -> bool:

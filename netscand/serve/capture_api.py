@@ -32,7 +32,7 @@ class CaptureApi:
         )
         recorder, connection = self._recorder, connection_of(request)
         if recorder is None:
-            raise Refused("busy", "this netscand receives no frames")
+            raise Refused("not_found", "this netscand receives no frames; capture at a site")
         try:
             recording = recorder.start(anonymise=bool(anonymise))
         except Busy as busy:

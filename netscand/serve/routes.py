@@ -201,7 +201,7 @@ API = (
             Query("seconds", CAPTURE_SECONDS, "length (default 60)"),
             Query("anonymise", BOOLEAN, "true: without names, and without the lower half of MACs"),
         ),
-        refusals=(503,), action="capturing frames", allow_head=False,
+        refusals=(404, 503), action="capturing frames", allow_head=False,
         operation="get_capture", tag="networks",
     ),
     Route(

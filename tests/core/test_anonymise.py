@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netscand.core.kinds import kind_of_name
 from netscand.core.model import Ip, Mac, Observation
 from netscand.lan import decode
 from netscand.lan.anonymise import Anonymiser
@@ -148,6 +149,18 @@ def test_services_and_models_stay_texts_and_addresses_go() -> None:
     assert b"ty=Laser 4" in after
     assert b"\x04_ipp\x04_tcp\x05local" in after
     assert not re.search(rb"jane|5ab1|a4:83:e7:12:34:56", after, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Janes-iPhone", "iphone", "DESKTOP-AB12CD3", "Janes-MacBook-Pro", "janes-galaxy-s21", "galaxy-sarah", "NPI1A2B3C",
+     "BRWA483E7123456", "pixel-7-pro", "Redmi-Note-12-Jane", "HUAWEI_P30-jane", "jane-mi-9t"],
+)  # fmt: skip
+def test_a_name_that_says_a_kind_says_it_afterwards(name: str) -> None:
+    """Words of a model stay; the other words, and digits, do not."""
+    after = Anonymiser(KEY).label(name.encode()).decode()
+    assert kind_of_name(after) == kind_of_name(name) is not None
+    assert not re.search("jane|sarah|1a2b3c|ab12cd3|123456", after, re.IGNORECASE)
 
 
 def test_the_corpus_replays_to_the_same_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

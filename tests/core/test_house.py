@@ -25,6 +25,10 @@ MAY = {
     ),
     "netscand/validation_messages.py": ({"msgspec"}, "it words what is wrong with any value from outside"),
     "netscand/core/": ({"netscand.core"}, "the core knows no socket, no clock and no loop, so its tests need none"),
+    "netscand/lan/anonymise.py": (
+        {"netscand.core.kinds", "netscand.core.mac_ranges", "netscand.core.model", "netscand.lan"},
+        "an anonymised name says the same kind of device",
+    ),
     "netscand/lan/": (
         {"netscand.core.mac_ranges", "netscand.core.model", "netscand.core.ratelimit", "netscand.config",
          "netscand.lan", "scapy", "pyroute2"},
