@@ -333,7 +333,7 @@ def netscand_hub() -> list[str]:
     plain = [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
     page += [".SH OPTIONS", *_tagged(plain), ".SH COMMANDS"]
     for command in hub.COMMANDS:
-        one = argparse.ArgumentParser(command.name)
+        one = argparse.ArgumentParser(command.name, allow_abbrev=False)
         command.add_arguments(one)
         usage = " ".join(one.format_usage().split()[1:])
         summary = f"{command.summary[:1].upper()}{command.summary[1:]}."

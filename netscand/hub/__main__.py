@@ -51,7 +51,9 @@ def parser() -> argparse.ArgumentParser:
     if COMMANDS:
         commands = found.add_subparsers(title="commands", metavar="COMMAND")
         for command in COMMANDS:
-            one = commands.add_parser(command.name, help=command.summary, description=command.summary)
+            one = commands.add_parser(
+                command.name, help=command.summary, description=command.summary, allow_abbrev=False
+            )
             command.add_arguments(one)
             one.set_defaults(run=command.run)
     return found
