@@ -258,7 +258,8 @@ def test_an_event_has_one_word_everywhere(page: Page, kind: str) -> None:
     """Its title is its kind, as netscanctl and the documents have it, and the page can filter by it."""
     title, listed = run(
         page,
-        f"return [words.titleOf({{ kind: '{kind}' }}), words.KIND_GROUPS.some(([, all]) => all.includes('{kind}'))];",
+        f"const groups = [...words.KIND_GROUPS, words.KINDS_OF_SITES];"
+        f"return [words.titleOf({{ kind: '{kind}' }}), groups.some(([, all]) => all.includes('{kind}'))];",
     )
     assert title.lower() == kind.replace("_", " ")
     assert listed

@@ -6,7 +6,8 @@ import { DEVICE_KINDS, deviceKindOf } from "./kinds.js";
 import { hours, legend, partsOf, query, week } from "./presence.js";
 import { device as path } from "./rest.js";
 import {
-  age, count, displayName, evidenceOf, inFull, isNeverSeen, isNew, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
+  age, count, deviceKey, displayName, evidenceOf, inFull, isNeverSeen, isNew, kindsOf, reasonOf, sourceOf, span, stamp,
+  errorText, vendorOf,
 } from "./words.js";
 
 const COUNTED_AGAIN = 600_000; // ms until the presence by hour is requested again
@@ -26,7 +27,7 @@ export class DevicePane {
    */
   constructor({ element, lan, ask, now, close, notice, token, forget, reopen, erased }) {
     Object.assign(this, { element, lan, ask, now, close, notice, token, forget, reopen, erased });
-    this.mac = null;
+    this.mac = null; // key of the device: on a hub, with the site
     this.drafts = new Map(); // MAC → edits that were not saved: they are kept while the page is open
     this.title = el("h2", { id: "device-title" });
     this.sub = el("p", { class: "sub" });
@@ -170,7 +171,7 @@ export class DevicePane {
 
   /** Show those events of the stream that belong to this device. */
   addEvents(events) {
-    const ours = events.filter((event) => event.device?.mac === this.mac);
+    const ours = events.filter((event) => event.device && deviceKey(event.device) === this.mac);
     if (ours.length) this.events.add(ours);
   }
 
@@ -195,8 +196,9 @@ export class DevicePane {
     mark(this.dot, "class", `dot ${device.status}`);
     const lasts = never ? "" : ` for ${span(Math.max(0, Math.floor(since(device.status_since))))}`;
     say(this.presence, device.status + lasts);
-    say(this.reason, device.reason);
+    say(this.reason, reasonOf(device));
     facts(this.facts, [
+      ...(device.site ? [["Site", device.site]] : []),
       ["IP", device.ip || "none"],
       ["MAC", device.mac + (device.randomized_mac ? " (randomized)" : "")],
       ["Kind", device.kind ? `${deviceKindOf(device)} (${device.kind_reason})` : "unknown"],
@@ -335,6 +337,7 @@ export class DevicePane {
 
   #failed(failure) {
     say(this.result, errorText(failure));
-    if (failure.code === "forbidden" || failure.code === "unauthorized") this.token(NEEDED);
+    const refused = failure.code === "forbidden" || failure.code === "unauthorized";
+    if (refused && this.lan.role !== "admin") this.token(NEEDED); // else a site refuses it
   }
 }

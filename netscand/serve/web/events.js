@@ -2,7 +2,8 @@
 
 import { el, say } from "./element.js";
 import { newsIn } from "./lan.js";
-import { displayName, detailOf, errorText, inFull, KIND_GROUPS, markOf, moment, stamp, titleOf } from "./words.js";
+import { withQuery } from "./rest.js";
+import { displayName, detailOf, errorText, inFull, deviceKey, KIND_GROUPS, markOf, moment, stamp, titleOf } from "./words.js";
 
 const PAGE = 200; // events of one request
 const AT_ONCE = 10; // requests at a time, at most
@@ -13,11 +14,15 @@ export function item(event, alone = false) {
   const at = el("time", { dateTime: event.at, title: inFull(event.at) }, moment(event.at));
   const title = el("b", {}, titleOf(event));
   const device = event.device;
-  const subject = device && !alone && el("a", { href: `#${device.mac}`, class: "subject" }, displayName(device));
+  const subject = device && !alone && el("a", { href: `#${deviceKey(device)}`, class: "subject" }, displayName(device));
   const what = subject || (!alone && event.network ? el("span", { class: "subject" }, event.network) : "");
+  const where = !alone && event.site ? [el("span", { class: "tag" }, event.site), " "] : [];
   const detail = el("span", { class: "why" }, detailOf(event));
-  return el("li", { class: markOf(event) }, at, title, " ", what, " ", detail);
+  return el("li", { class: markOf(event) }, at, title, " ", ...where, what, " ", detail);
 }
+
+/** Return what identifies an event: what a hub itself noticed has the cursor of another one. */
+const idOf = (event) => (event.state ? `${event.cursor} ${event.kind} ${event.site}` : event.cursor);
 
 /** List of events that reads the history backwards, a page at a time; new ones are added at its top. */
 export class EventList {
@@ -57,7 +62,7 @@ export class EventList {
   /** Drop the events about a device: they were deleted. */
   drop(mac) {
     this.kept = this.kept.filter((event) => event.device?.mac !== mac && event.other !== mac);
-    this.cursors = new Set(this.kept.map((event) => event.cursor));
+    this.cursors = new Set(this.kept.map(idOf));
     this.changed = true;
   }
 
@@ -82,7 +87,7 @@ export class EventList {
     try {
       // After a restart of netscand, many events only confirm the status before it, and are not shown: read on.
       for (let times = 0; times < AT_ONCE && news < this.page / 4 && found?.length !== 0; times++) {
-        found = (await this.ask("GET", `${this.path}?${this.#query()}`)).events.filter(({ cursor }) => cursor !== this.oldest);
+        found = (await this.ask("GET", withQuery(this.path, this.#query()))).events.filter(({ cursor }) => cursor !== this.oldest);
         if (this.loading !== run) return; // another list was opened
         news += this.#insertPage(found);
         if (found.length < this.page) break;
@@ -116,15 +121,15 @@ export class EventList {
 
   /** Insert events, oldest first, each once. */
   #insert(events) {
-    const fresh = events.filter((event) => !this.cursors.has(event.cursor));
+    const fresh = events.filter((event) => !this.cursors.has(idOf(event)));
     if (!fresh.length) return;
-    for (const event of fresh) this.cursors.add(event.cursor);
+    for (const event of fresh) this.cursors.add(idOf(event));
     const isInOrder = !this.kept.length || stamp(fresh[0].at) >= stamp(this.kept.at(-1).at);
     this.kept = isInOrder ? this.kept.concat(fresh)
       : fresh.concat(this.kept).sort((one, other) => stamp(one.at) - stamp(other.at));
     const gone = this.kept.splice(0, Math.max(0, this.kept.length - this.most));
     if (gone.length) { // they can be read again
-      for (const event of gone) this.cursors.delete(event.cursor);
+      for (const event of gone) this.cursors.delete(idOf(event));
       this.oldest = this.kept[0].cursor;
       this.more.hidden = false;
     }
@@ -140,8 +145,8 @@ export class EventList {
       this.day = today;
       let at = this.list.firstElementChild;
       for (const event of this.kept.toReversed()) {
-        const shown = this.items.get(event.cursor) || item(event, this.alone);
-        this.items.set(event.cursor, shown);
+        const shown = this.items.get(idOf(event)) || item(event, this.alone);
+        this.items.set(idOf(event), shown);
         if (shown === at) at = at.nextElementSibling;
         else this.list.insertBefore(shown, at);
       }
@@ -165,11 +170,17 @@ export class Events extends EventList {
     super(how);
     this.unread = unread;
     this.fresh = 0;
+    this.choices = kinds;
     kinds.append(new Option("All kinds", ""), ...KIND_GROUPS.map(([title, names]) => new Option(title, names.join())));
     const single = [...new Set(KIND_GROUPS.flatMap(([, names]) => names))];
     kinds.append(el("optgroup", { label: "One kind" }, ...single.map((kind) => new Option(titleOf({ kind }), kind))));
     kinds.addEventListener("change", () => this.filter({ kinds: kinds.value }));
     day.addEventListener("change", () => this.filter({ until: endOf(day.value) }));
+  }
+
+  /** Offer another group of kinds. */
+  offer([title, names]) {
+    this.choices.append(new Option(title, names.join()));
   }
 
   add(events) {
@@ -212,7 +223,7 @@ export class LiveRegion {
     this.events = [];
     if (events.length <= 2) {
       this.element.textContent = events.map((event) =>
-        `${titleOf(event)}: ${event.device ? displayName(event.device) : event.network || ""}`).join(". ");
+        `${titleOf(event)}: ${event.device ? displayName(event.device) : event.network || event.site || ""}`).join(". ");
       return;
     }
     const ways = { in: "came", out: "left", odd: "odd" };

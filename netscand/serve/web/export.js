@@ -17,9 +17,10 @@ const FORMULA = /(^|[;,|])(\s*)(?=[=+\-@\uFF1D\uFF0B\uFF0D\uFF20])/g;
 
 /** Return the devices as CSV. */
 export function asCsv(devices) {
+  const columns = devices.some((device) => device.site) ? { ...COLUMNS, site: "site" } : COLUMNS;
   const lines = devices.map((device) =>
-    Object.values(COLUMNS).map((of) => cell(typeof of === "string" ? device[of] : of(device))).join());
-  return [Object.keys(COLUMNS).join(), ...lines, ""].join("\n");
+    Object.values(columns).map((of) => cell(typeof of === "string" ? device[of] : of(device))).join());
+  return [Object.keys(columns).join(), ...lines, ""].join("\n");
 }
 
 function cell(value) {

@@ -2,7 +2,10 @@
 //
 // It is more than a dictionary in two ways. A network that goes up, down or silent makes its devices `unknown` without
 // an event for each, and a device that later has the same status as before is no change. And while a snapshot arrives in
-// parts, the old state stays visible, so that nothing flickers; only the first snapshot is shown while it arrives.
+// parts, the old state stays visible, so that nothing flickers; only the first snapshot is shown while it arrives. On a
+// hub, a silent site makes its devices `unknown`, and never offline; until it is back, `status_at_site` has their status.
+
+import { deviceKey, networkKey } from "./words.js";
 
 const STATES = { network_up: "up", network_down: "down", network_silent: "silent", network_recovered: "up" };
 const DOUBT = new Set(["network_up", "network_down", "network_silent"]);
@@ -15,10 +18,10 @@ export const PROTOCOL = 1;
 export function newsIn(events) {
   const verdicts = new Map();
   return events.filter((event) => {
-    const mac = event.device?.mac;
-    if (!mac || !VERDICTS.has(event.kind)) return true;
-    const was = verdicts.get(mac) ?? event.device.status;
-    verdicts.set(mac, event.device.status);
+    if (!event.device || !VERDICTS.has(event.kind)) return true;
+    const key = deviceKey(event.device);
+    const was = verdicts.get(key) ?? event.device.status;
+    verdicts.set(key, event.device.status);
     if (event.kind === "discovered") return true; // annotated before it was seen
     return event.previous?.status !== "unknown" || was !== event.device.status;
   });
@@ -26,11 +29,13 @@ export function newsIn(events) {
 
 export class Lan {
   constructor() {
-    /** MAC → device, as the wire has it. */
+    /** Key (words.js) → device, as the wire has it. */
     this.devices = new Map();
-    /** id → network. */
+    /** Key → network. */
     this.networks = new Map();
-    /** MACs of devices that were changed, added or removed since the last `clear()`. */
+    /** Name → site, on a hub of sites; else null. */
+    this.sites = null;
+    /** Keys of devices that were changed, added or removed since the last `clear()`. */
     this.changed = new Set();
     /** Cursor to resume from; null: none. */
     this.cursor = null;
@@ -42,7 +47,7 @@ export class Lan {
     this.protocol = null;
     /** scan_id → {cause, done, total} of running scans. */
     this.scans = new Map();
-    this.before = new Map(); // MAC → status before it became `unknown`
+    this.before = new Map(); // key → status before it became `unknown`
     this.parts = null;
   }
 
@@ -70,24 +75,24 @@ export class Lan {
   /** Update `last_seen` from a fresh list: a repeated observation makes no event. */
   refresh(devices) {
     for (const fresh of devices) {
-      const known = this.devices.get(fresh.mac);
+      const key = deviceKey(fresh), known = this.devices.get(key);
       if (!known || Date.parse(fresh.last_seen) <= Date.parse(known.last_seen)) continue;
       known.last_seen = fresh.last_seen;
       known.rtt_ms = fresh.rtt_ms;
       if (fresh.addresses.length === known.addresses.length) known.addresses = fresh.addresses;
-      this.changed.add(fresh.mac);
+      this.changed.add(key);
     }
   }
 
   /** Set one device, from REST. */
   put(device) {
-    this.devices.set(device.mac, device);
-    this.changed.add(device.mac);
+    this.devices.set(deviceKey(device), device);
+    this.changed.add(deviceKey(device));
   }
 
   /** Set the networks, from REST. */
   putNetworks(networks) {
-    this.networks = new Map(networks.map((network) => [network.id, network]));
+    this.networks = new Map(networks.map((network) => [networkKey(network.site, network.id), network]));
   }
 
   // ---- the snapshot
@@ -95,7 +100,7 @@ export class Lan {
   #begin(message) {
     this.#hello(message);
     if (!this.whole) { // the first one was interrupted
-      for (const mac of this.devices.keys()) this.changed.add(mac);
+      for (const key of this.devices.keys()) this.changed.add(key);
       this.devices.clear();
     }
     this.parts = [];
@@ -117,7 +122,7 @@ export class Lan {
 
   #complete() {
     if (this.whole) {
-      for (const mac of this.devices.keys()) this.changed.add(mac);
+      for (const key of this.devices.keys()) this.changed.add(key);
       this.devices = new Map();
       for (const device of this.parts) this.put(device);
     }
@@ -132,6 +137,7 @@ export class Lan {
     this.parts = null;
     this.whole = true;
     this.cursor = message.cursor;
+    for (const site of message.sites || []) this.#site(site);
     return [];
   }
 
@@ -142,45 +148,63 @@ export class Lan {
     this.role = message.role;
     this.scans.clear();
     this.putNetworks(message.networks);
+    this.sites = message.sites ? new Map(message.sites.map((site) => [site.site, site])) : null;
   }
 
   // ---- events
 
   #event(event) {
     if (!this.parts) this.cursor = event.cursor;
-    const network = this.networks.get(event.network);
+    const network = this.networks.get(networkKey(event.site, event.network));
+    if (event.state) this.#site(event.state);
     if (network && event.kind in STATES) network.state = STATES[event.kind];
     if (event.network && DOUBT.has(event.kind)) this.#doubt(event);
     const device = event.device;
     if (!device) return [event];
-    const known = this.devices.get(device.mac);
-    this.changed.add(device.mac);
+    const key = deviceKey(device), known = this.devices.get(key);
+    this.changed.add(key);
     if (event.kind === "forgotten") {
-      this.devices.delete(device.mac);
-      this.before.delete(device.mac);
+      this.devices.delete(key);
+      this.before.delete(key);
       return [event];
     }
-    this.devices.set(device.mac, device);
+    this.devices.set(key, device);
     if (!VERDICTS.has(event.kind)) return [event];
-    const shown = this.before.get(device.mac) ?? known?.status;
-    this.before.delete(device.mac);
+    const shown = this.before.get(key) ?? known?.status;
+    this.before.delete(key);
     const doubted = known?.status === "unknown" || event.previous?.status === "unknown";
     return doubted && shown === device.status ? [] : [event];
   }
 
+  #site(site) {
+    this.sites?.set(site.site, site);
+    for (const device of this.devices.values()) {
+      if (device.site !== site.site || (site.state === "silent") === Boolean(device.status_at_site)) continue;
+      if (site.state !== "silent") {
+        device.status = device.status_at_site;
+        delete device.status_at_site;
+      } else if (device.status !== "unknown") {
+        device.status_at_site = device.status;
+        device.status = "unknown";
+      } else continue;
+      this.changed.add(deviceKey(device));
+    }
+  }
+
   #doubt(event) {
     for (const device of this.devices.values()) {
+      if (device.site !== event.site) continue;
       const others = new Set(device.addresses.map((known) => known.network));
       if (!others.delete(event.network)) continue;
       if (device.kinds.includes("self") && event.kind === "network_up") {
         device.status = "online"; // this host is online while its interface is up
-        this.changed.add(device.mac);
-      } else if (device.status === "online" && ![...others].some((id) => this.networks.get(id)?.state === "up")) {
-        this.before.set(device.mac, device.status);
+        this.changed.add(deviceKey(device));
+      } else if (device.status === "online" && ![...others].some((id) => this.networks.get(networkKey(device.site, id))?.state === "up")) {
+        this.before.set(deviceKey(device), device.status);
         device.status = "unknown";
         device.status_since = event.at;
         device.reason = event.reason || "its network is down or silent";
-        this.changed.add(device.mac);
+        this.changed.add(deviceKey(device));
       }
     }
   }

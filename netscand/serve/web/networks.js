@@ -2,7 +2,8 @@
 
 import { el, facts, mark, say } from "./element.js";
 import { Settings } from "./settings.js";
-import { age, count, coverageOf, inFull, span, stamp, errorText } from "./words.js";
+import { SiteCard } from "./sites.js";
+import { age, count, coverageOf, inFull, networkKey, span, stamp, errorText } from "./words.js";
 
 const LEASES = [1, 2, 5, 10, 15];
 
@@ -12,19 +13,20 @@ class Card {
     this.state = el("span", { class: "state" });
     this.why = el("p", { class: "why" });
     this.facts = el("dl");
-    this.scan = el("button", { type: "button", onclick: () => scan(this.id) }, "Scan");
+    this.scan = el("button", { type: "button", onclick: () => scan(this.network) }, "Scan");
     const head = el("header", {}, this.name, this.state, this.scan);
     this.element = el("article", { class: "card" }, head, this.why, this.facts);
   }
 
-  draw(network, online, now) {
-    this.id = network.id;
-    say(this.name, network.id);
+  /** `mute`: of a site that takes no commands. */
+  draw(network, online, now, mute) {
+    this.network = network;
+    say(this.name, network.site ? `${network.site}: ${network.id}` : network.id);
     say(this.state, network.state);
     mark(this.state, "class", `state ${network.state}`);
     say(this.why, network.why);
     mark(this.scan, "aria-label", `Scan ${network.id} now`);
-    this.scan.hidden = network.state !== "up";
+    this.scan.hidden = network.state !== "up" || mute;
     const last = network.last_scan;
     facts(this.facts, network.state !== "excluded" ? [
       ["Online", online.toLocaleString() + (network.coverage.fraction
@@ -46,11 +48,17 @@ function conflicts(status) {
 }
 
 export class Networks {
-  /** `ask(method, path)`: REST request; `stream`; `scan(targets)`; `now()` in ms by the daemon's clock. */
-  constructor({ element, ailing, lan, stream, ask, scan, now, notice, token }) {
-    Object.assign(this, { element, ailing, lan, stream, ask, scan, now, notice });
+  /**
+   * `ask(method, path)`: REST request; `stream`; `scan(targets, site)`; `now()` in ms by the daemon's clock; `choose(site)`
+   * shows the devices of a site.
+   */
+  constructor({ element, ailing, lan, stream, ask, scan, now, notice, token, choose }) {
+    Object.assign(this, { element, ailing, lan, stream, ask, scan, now, notice, choose });
     this.settings = new Settings({ ask });
     this.cards = new Map();
+    this.siteCards = new Map();
+    this.siteList = el("div", { class: "cards" });
+    this.sites = el("div", { hidden: true }, el("h2", {}, "Sites"), this.siteList);
     this.status = null;
     this.leased = null;
     this.list = el("div", { class: "cards" });
@@ -63,10 +71,8 @@ export class Networks {
     this.absent = el("p", { class: "why" });
     this.role = el("span");
     element.append(
-      el("h2", {}, "Networks"), this.list, this.others,
-      el("h2", {}, "Interval"),
-      el("label", { class: "lease" }, "Scan every ", this.lease),
-      this.force,
+      this.sites, el("h2", {}, "Networks"), this.list, this.others,
+      (this.interval = el("div", {}, el("h2", {}, "Interval"), el("label", { class: "lease" }, "Scan every ", this.lease), this.force)),
       this.settings.element,
       el("h2", {}, "Health"), this.problems, this.health, this.absent,
       el("div", { class: "role" }, this.role,
@@ -100,29 +106,55 @@ export class Networks {
     for (const device of this.lan.devices.values()) {
       if (device.status !== "online" || device.kinds.includes("self")) continue;
       const seen = new Set();
-      for (const { network } of device.addresses) {
+      for (const address of device.addresses) {
+        const network = networkKey(device.site, address.network);
         if (!seen.has(network)) online.set(network, (online.get(network) || 0) + 1);
         seen.add(network);
       }
     }
-    for (const network of this.lan.networks.values()) {
-      let card = this.cards.get(network.id);
-      if (!card) this.cards.set(network.id, (card = new Card((id) => this.scan([id]))));
+    for (const [key, network] of this.lan.networks) {
+      let card = this.cards.get(key);
+      if (!card) this.cards.set(key, (card = new Card(({ id, site }) => this.scan([id], site))));
       const home = network.state === "excluded" ? this.excluded : this.list;
       if (card.element.parentNode !== home) home.append(card.element);
-      card.draw(network, online.get(network.id) || 0, now);
+      card.draw(network, online.get(key) || 0, now, this.lan.sites !== null && !this.lan.sites.get(network.site)?.commands);
       card.scan.disabled = !this.stream.live;
     }
-    for (const [id, card] of this.cards) {
-      if (this.lan.networks.has(id)) continue;
+    for (const [key, card] of this.cards) {
+      if (this.lan.networks.has(key)) continue;
       card.element.remove();
-      this.cards.delete(id);
+      this.cards.delete(key);
     }
+    this.#drawSites(now);
     this.others.hidden = !this.excluded.childElementCount;
     this.settings.draw(this.lan.role);
     say(this.role, `This page has the role ${this.lan.role}.`);
     this.#drawLease();
     this.#drawHealth(now);
+  }
+
+  #drawSites(now) {
+    const { sites } = this.lan;
+    this.sites.hidden = !sites;
+    this.interval.hidden = Boolean(sites); // a hub scans nothing
+    if (!sites) return;
+    const counts = new Map();
+    for (const { site, status, kinds } of this.lan.devices.values()) {
+      if (kinds.includes("self")) continue;
+      if (!counts.has(site)) counts.set(site, { online: 0, offline: 0, unknown: 0 });
+      counts.get(site)[status] += 1;
+    }
+    for (const [name, site] of [...sites].sort(([one], [other]) => (one < other ? -1 : 1))) {
+      let card = this.siteCards.get(name);
+      if (!card) this.siteCards.set(name, (card = new SiteCard(this.choose)));
+      if (!card.element.parentNode) this.siteList.append(card.element);
+      card.draw(site, counts.get(name), now);
+    }
+    for (const [name, card] of this.siteCards) {
+      if (sites.has(name)) continue;
+      card.element.remove();
+      this.siteCards.delete(name);
+    }
   }
 
   #drawLease() {
@@ -140,7 +172,8 @@ export class Networks {
 
   #drawHealth(now) {
     const status = this.status;
-    this.ailing.hidden = !status || !status.problems.length;
+    const wrong = [...(this.lan.sites?.values() || [])].some((site) => site.state === "silent" || site.problems.length);
+    this.ailing.hidden = !wrong && (!status || !status.problems.length);
     const problems = status ? [...status.problems, ...conflicts(status)] : [];
     this.problems.hidden = !problems.length;
     const text = problems.join("\n");

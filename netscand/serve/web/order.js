@@ -1,7 +1,7 @@
 // Filter and order of the devices. Pure.
 
 import { deviceKindOf } from "./kinds.js";
-import { isNeverSeen, nameOf, vendorOf } from "./words.js";
+import { deviceKey, isNeverSeen, nameOf, vendorOf } from "./words.js";
 
 const RANK = { online: 0, unknown: 1, offline: 2 };
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
@@ -18,6 +18,7 @@ const COLUMNS = {
   network: [(device) => networkOf(device) || null, byText],
   last_seen: [(device) => (isNeverSeen(device) ? null : -Date.parse(device.last_seen)), byNumber],
   first_seen: [(device) => (isNeverSeen(device) ? null : -Date.parse(device.first_seen)), byNumber],
+  site: [(device) => device.site || null, byText],
 };
 
 export const SORTABLE = Object.keys(COLUMNS);
@@ -58,7 +59,7 @@ export const isNotKnown = (device) => !device.known && !device.kinds.includes("s
 
 /** Return the text that a search looks in. */
 function haystack(device) {
-  const parts = [device.mac, device.hostname, device.label, device.notes, vendorOf(device), device.kinds.join(" "), deviceKindOf(device)];
+  const parts = [device.site, device.mac, device.hostname, device.label, device.notes, vendorOf(device), device.kinds.join(" "), deviceKindOf(device)];
   for (const address of device.addresses) parts.push(address.ip);
   return parts.filter(Boolean).join("\n").toLowerCase();
 }
@@ -66,7 +67,7 @@ function haystack(device) {
 /** The filtered and sorted list. Caches the search text and sort key of each device until it changes. */
 export class View {
   constructor() {
-    this.query = { text: "", status: "", network: "", notKnown: false, sort: "ip", descending: false };
+    this.query = { text: "", status: "", network: "", site: "", notKnown: false, sort: "ip", descending: false };
     /** The devices to show, in order. */
     this.rows = [];
     /** Number of devices by status, and not known, that match the rest of the query; this host's are counted as `self`. */
@@ -76,26 +77,27 @@ export class View {
   }
 
   /** Drop the cached values of these devices. */
-  stale(macs) {
-    for (const mac of macs) this.notes.delete(mac);
+  stale(keys) {
+    for (const key of keys) this.notes.delete(key);
   }
 
   /** Update `rows` and `counts`. */
   make(devices) {
-    const { text, status, network, notKnown, sort, descending } = this.query;
+    const { text, status, network, site, notKnown, sort, descending } = this.query;
     const [keyOf, compare] = COLUMNS[sort];
     const wanted = words(text);
     const counts = { online: 0, offline: 0, unknown: 0, notKnown: 0, self: 0 };
     const shown = [];
     if (this.sort !== sort) this.notes.clear();
     this.sort = sort;
-    for (const device of devices.values()) {
-      let note = this.notes.get(device.mac);
+    for (const [key, device] of devices) {
+      let note = this.notes.get(key);
       if (!note) {
         const digits = device.mac.replaceAll(":", "");
         note = { device, digits, text: haystack(device), key: keyOf(device), order: ipKey(device) ?? Infinity };
-        this.notes.set(device.mac, note);
+        this.notes.set(key, note);
       }
+      if (site && device.site !== site) continue;
       if (network && !device.addresses.some((address) => address.network === network)) continue;
       if (!wanted.every(({ word, digits }) => note.text.includes(word) || (digits && note.digits.includes(digits)))) continue;
       const hasStatus = !status || device.status === status;
@@ -107,7 +109,7 @@ export class View {
       if (hasStatus) shown.push(note);
     }
     if (this.notes.size > devices.size) {
-      for (const mac of this.notes.keys()) if (!devices.has(mac)) this.notes.delete(mac);
+      for (const key of this.notes.keys()) if (!devices.has(key)) this.notes.delete(key);
     }
     const way = descending ? -1 : 1;
     shown.sort((one, other) => {
@@ -117,7 +119,7 @@ export class View {
         const found = compare(one.key, other.key);
         if (found) return found * way;
       }
-      return one.order - other.order || (one.device.mac < other.device.mac ? -1 : 1);
+      return one.order - other.order || (deviceKey(one.device) < deviceKey(other.device) ? -1 : 1);
     });
     this.counts = counts;
     this.rows = shown.map((note) => note.device);

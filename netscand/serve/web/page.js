@@ -12,10 +12,11 @@ import { clearNotice, showStatus, notice } from "./notice.js";
 import { View } from "./order.js";
 import { ask, currentToken } from "./rest.js";
 import { ScanNow } from "./scan.js";
+import { drawSiteFilter, showSites } from "./sites.js";
 import { Stream } from "./stream.js";
 import { COLUMNS, Table } from "./table.js";
 import { TokenPrompt, lockedText } from "./token.js";
-import { age, stamp, errorText } from "./words.js";
+import { age, deviceKey, stamp, errorText } from "./words.js";
 
 const PAINTED_AGAIN = 100; // minimum ms between two paints: faster changes are painted together
 const SORTED_AGAIN = 200; // minimum ms between two sorts
@@ -31,17 +32,17 @@ const stream = new Stream({ since: () => lan.cursor, token: currentToken, onMess
 const prompt = new TokenPrompt({ connect: () => stream.connect() });
 const token = (reason) => prompt.ask(reason);
 const table = new Table({
-  scroll: find("#scroll"), table: find("#table"), now, open, latest: (mac) => lan.devices.get(mac),
+  scroll: find("#scroll"), table: find("#table"), now, open, latest: (key) => lan.devices.get(key),
 });
 const events = new Events({
   ask, list: find("#event-list"), placeholder: find("#no-events"), more: find("#older"), unread: find("#unread"),
   kinds: find("#event-kinds"), day: find("#event-day"),
 });
 const liveRegion = new LiveRegion(find("#herald"));
-const scan = new ScanNow({ stream, lan, notice, token });
+const scan = new ScanNow({ stream, lan, notice, token, site: () => view.query.site });
 const networks = new Networks({
   element: find("#networks"), ailing: find("#ailing"), lan, stream, ask, now, notice, token,
-  scan: (targets) => scan.start(targets),
+  scan: (targets, site) => scan.start(targets, site), choose: (site) => { query({ site, network: "" }); show("devices"); },
 });
 const pane = new DevicePane({
   element: find("#device"), lan, ask, now, token, notice, forget: askForget, close: () => open(null), reopen: open,
@@ -70,7 +71,7 @@ function onMessage(message) {
     events.add(news);
     liveRegion.add(news);
     pane.addEvents(news);
-    for (const event of news) if (event.device) glowing.add(event.device.mac);
+    for (const event of news) if (event.device) glowing.add(deviceKey(event.device));
   }
   switch (message.type) {
     case "initial_state": events.open("api/events"); // falls through
@@ -82,6 +83,7 @@ function onMessage(message) {
 }
 
 async function onHello(message) {
+  if (message.sites && !COLUMNS.site) showSites(table, events), paintSort();
   const reload = { lasts: 0, act: "Reload the page", acts: () => location.reload() };
   version ??= message.version;
   if (message.protocol > PROTOCOL) notice("netscand is newer than this page. Reload it: it may show wrong data.", reload);
@@ -197,8 +199,10 @@ function paintCounts() {
 }
 
 function paintNetworks() {
-  const select = find("#network");
-  const ids = [...lan.networks.values()].filter((network) => network.state !== "excluded").map((network) => network.id);
+  drawSiteFilter(lan.sites, view.query.site);
+  const select = find("#network"), site = view.query.site;
+  const networks = [...lan.networks.values()].filter((network) => network.state !== "excluded" && (!site || network.site === site));
+  const ids = [...new Set(networks.map((network) => network.id))];
   if (view.query.network && !ids.includes(view.query.network)) ids.push(view.query.network);
   find("#pick-network").hidden = ids.length < 2 && !view.query.network;
   mark(find("#table"), "data-networks", String(ids.length));
@@ -265,14 +269,15 @@ find("#tools").addEventListener("submit", (event) => event.preventDefault());
 find("#search").addEventListener("input", (event) => query({ text: event.target.value.trim() }));
 find("#presence").addEventListener("change", (event) => query({ status: event.target.value }));
 find("#not-known").addEventListener("change", (event) => query({ notKnown: event.target.checked }));
+find("#site").addEventListener("change", (event) => query({ site: event.target.value, network: "" }));
 find("#network").addEventListener("change", (event) => query({ network: event.target.value }));
 find("#sort").addEventListener("change", (event) => query({ sort: event.target.value, descending: false }));
 find("#table").tHead.addEventListener("click", (event) => {
   const sort = event.target.closest("th")?.dataset.sort;
   if (sort) query({ sort, descending: view.query.sort === sort && !view.query.descending });
 });
-exportFrom(find("#export"), () => view.rows.map((device) => lan.devices.get(device.mac) || device));
-find("#scan").addEventListener("click", () => scan.start(view.query.network ? [view.query.network] : []));
+exportFrom(find("#export"), () => view.rows.map((device) => lan.devices.get(deviceKey(device)) || device));
+find("#scan").addEventListener("click", () => scan.start(view.query.network ? [view.query.network] : [], view.query.site));
 find(".views").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
@@ -299,7 +304,7 @@ addEventListener("keydown", (event) => {
     } else if (pane.mac) open(null);
   } else if (event.key === "ArrowDown" && typing === search && view.rows.length) {
     event.preventDefault();
-    table.focus(view.rows[0].mac);
+    table.focus(deviceKey(view.rows[0]));
   }
 });
 

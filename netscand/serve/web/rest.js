@@ -64,5 +64,14 @@ function ofForeignToken({ status, headers }) {
   return { code: "proxy", message: "a proxy sends a token that netscand does not know, in the header Authorization" };
 }
 
-/** Return the path of a device. */
-export const device = (mac, rest = "") => `api/devices/${encodeURIComponent(mac)}${rest}`;
+/** Return the path of a device, by its MAC, or `SITE/MAC`. */
+export function device(key, rest = "") {
+  const [mac, site] = key.split("/").reverse();
+  return withQuery(`api/devices/${encodeURIComponent(mac)}${rest}`, site ? { site } : {});
+}
+
+/** Return a path with more parameters. */
+export function withQuery(path, parameters) {
+  const query = new URLSearchParams(parameters).toString();
+  return query ? `${path}${path.includes("?") ? "&" : "?"}${query}` : path;
+}

@@ -6,19 +6,20 @@ import { find } from "./element.js";
 const NOTICE_FOR = 6000; // ms that the result is shown
 
 export class ScanNow {
-  /** `stream` sends the request; `lan` has the running scans; `notice(text)`; `token(why)` asks the user for one. */
-  constructor({ stream, lan, notice, token }) {
-    Object.assign(this, { stream, lan, notice, token });
+  /** `stream` sends the request; `lan` has the running scans; `notice(text)`; `token(why)` asks the user for one; `site()`: chosen site of a hub. */
+  constructor({ stream, lan, notice, token, site }) {
+    Object.assign(this, { stream, lan, notice, token, site });
     this.button = find("#scan");
     this.bar = find("#scan-progress");
     this.ours = new Set();
     this.last = new Map(); // scan_id → found
   }
 
-  /** Request a scan of these networks; none: all. */
-  async start(targets = []) {
+  /** Request a scan of these networks; none: all. On a hub, the site is asked, and its scan is not followed. */
+  async start(targets = [], site = "") {
     try {
-      const { scan_id } = await this.stream.ask({ type: "scan_now", targets });
+      const { scan_id } = await this.stream.ask({ type: "scan_now", targets, ...(site && { site }) });
+      if (site) return this.notice(`Scan requested at site ${site}.`, { lasts: NOTICE_FOR });
       this.ours.add(scan_id);
       this.draw();
     } catch (failure) {
@@ -50,6 +51,7 @@ export class ScanNow {
     const requested = [...this.lan.scans.values()].filter((scan) => scan.cause === "client");
     const busy = requested.length > 0 || this.ours.size > 0;
     this.button.disabled = !this.stream.live || this.ours.size > 0;
+    this.button.hidden = this.lan.sites !== null && !this.lan.sites.get(this.site())?.commands;
     this.bar.hidden = !busy;
     if (!busy) return this.#label("Scan now");
     const done = requested.reduce((sum, scan) => sum + scan.done, 0);

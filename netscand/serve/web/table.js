@@ -4,7 +4,7 @@
 import { el, mark, say } from "./element.js";
 import { deviceKindOf, iconOf } from "./kinds.js";
 import { networkOf } from "./order.js";
-import { age, inFull, isNeverSeen, isNew, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
+import { age, deviceKey, inFull, isNeverSeen, isNew, kindsOf, nameOf, reasonOf, sourceOf, vendorOf } from "./words.js";
 
 /** Sort key → title of a column. */
 export const COLUMNS = {
@@ -26,7 +26,7 @@ class Row {
     this.tags = el("span", { class: "tags" });
     const cells = Object.keys(COLUMNS).map((name) => el("td", { class: `c-${name}`, role: "cell" }));
     const [status, name] = cells;
-    [, , this.ip, this.vendor, this.mac, this.network, this.last, this.first] = cells;
+    [, , this.ip, this.vendor, this.mac, this.network, this.last, this.first, this.site] = cells;
     status.append(this.dot, this.word);
     name.append(this.sign, this.link, this.aka, this.tags);
     this.tr = el("tr", { role: "row" }, ...cells);
@@ -36,9 +36,11 @@ class Row {
   paint(device, index, now) {
     this.device = device;
     mark(this.tr, "aria-rowindex", String(index + 2));
-    if (this.tr.dataset.mac !== device.mac) {
+    const key = deviceKey(device);
+    if (this.tr.dataset.key !== key) {
+      this.tr.dataset.key = key;
       this.tr.dataset.mac = device.mac;
-      this.link.href = `#${device.mac}`;
+      this.link.href = `#${key}`;
       this.warm(0);
       say(this.mac, device.mac);
     }
@@ -53,6 +55,7 @@ class Row {
     put(this.ip, device.ip || "–");
     put(this.vendor, vendorOf(device) || "–", device.vendor ? null : "faint");
     put(this.network, networkOf(device) || "–");
+    if (this.site) put(this.site, device.site);
     this.lastAt = Date.parse(device.last_seen);
     this.firstAt = Date.parse(device.first_seen);
     this.tick(now);
@@ -70,7 +73,7 @@ class Row {
     const never = isNeverSeen(this.device);
     this.last.title = never ? "" : inFull(this.device.last_seen);
     this.first.title = never ? "" : inFull(this.device.first_seen);
-    mark(this.dot.parentNode, "title", this.device.reason);
+    mark(this.dot.parentNode, "title", reasonOf(this.device));
     const names = [nameOf(this.device), this.aka.textContent].filter(Boolean).join(", ");
     mark(this.link.parentNode, "title", names || null);
   }
@@ -105,14 +108,11 @@ function put(cell, text, kind) {
 }
 
 export class Table {
-  /** `latest(mac)`: the current device, or undefined; `open(mac)`; `now()` in ms by the daemon's clock. */
+  /** `latest(key)`: the current device, or undefined; `open(key)`; `now()` in ms by the daemon's clock. */
   constructor({ scroll, table, now, latest, open }) {
     const body = table.tBodies[0];
     Object.assign(this, { scroll, table, body, now, latest, open });
-    for (const [name, title] of Object.entries(COLUMNS)) {
-      const about = { class: `c-${name}`, role: "columnheader", scope: "col", "data-sort": name };
-      table.tHead.rows[0].append(el("th", about, el("button", { type: "button" }, title)));
-    }
+    for (const [name, title] of Object.entries(COLUMNS)) this.#head(name, title);
     this.devices = []; // for the next `draw`, in this order
     this.rows = new Map();
     this.active = null; // device with the keyboard focus
@@ -127,14 +127,25 @@ export class Table {
     new ResizeObserver(() => this.#measure()).observe(scroll);
     body.addEventListener("click", (event) => this.#click(event));
     body.addEventListener("focusin", (event) => this.#focused(event));
-    body.addEventListener("pointerover", (event) => this.rows.get(event.target.closest("tr")?.dataset.mac)?.explain());
+    body.addEventListener("pointerover", (event) => this.rows.get(event.target.closest("tr")?.dataset.key)?.explain());
     scroll.addEventListener("keydown", (event) => this.#key(event));
   }
 
+  #head(name, title) {
+    const about = { class: `c-${name}`, role: "columnheader", scope: "col", "data-sort": name };
+    this.table.tHead.rows[0].append(el("th", about, el("button", { type: "button" }, title)));
+  }
+
+  /** Add a column, before the first row. */
+  addColumn(name, title) {
+    COLUMNS[name] = title;
+    this.#head(name, title);
+  }
+
   /** Highlight visible rows. All fade together, so that there are few paints a second, however many glow. */
-  glow(macs) {
-    for (const mac of macs) this.rows.get(mac)?.warm(GLOWS);
-    if (macs.size) this.cooling ||= setInterval(() => this.#cool(), STEP);
+  glow(keys) {
+    for (const key of keys) this.rows.get(key)?.warm(GLOWS);
+    if (keys.size) this.cooling ||= setInterval(() => this.#cool(), STEP);
   }
 
   #cool() {
@@ -158,7 +169,7 @@ export class Table {
   }
 
   focus(mac) {
-    const index = this.devices.findIndex((device) => device.mac === mac);
+    const index = this.devices.findIndex((device) => deviceKey(device) === mac);
     if (index < 0) return;
     this.active = mac;
     this.#reveal(index);
@@ -174,7 +185,7 @@ export class Table {
     const now = this.now();
     const focused = this.body.contains(document.activeElement) ? document.activeElement : null;
 
-    const wanted = new Set(shown.map((device) => device.mac));
+    const wanted = new Set(shown.map(deviceKey));
     const free = [];
     for (const [mac, row] of this.rows) {
       if (wanted.has(mac)) continue;
@@ -184,9 +195,10 @@ export class Table {
     }
     let before = this.above;
     shown.forEach((device, offset) => {
-      let row = this.rows.get(device.mac);
-      if (!row) this.rows.set(device.mac, (row = free.pop() || new Row()));
-      row.paint(this.latest(device.mac) || device, from + offset, now);
+      const key = deviceKey(device);
+      let row = this.rows.get(key);
+      if (!row) this.rows.set(key, (row = free.pop() || new Row()));
+      row.paint(this.latest(key) || device, from + offset, now);
       if (before.nextSibling !== row.tr) before.after(row.tr);
       before = row.tr;
     });
@@ -194,7 +206,7 @@ export class Table {
     this.below.firstChild.style.height = `${Math.max(0, this.devices.length - to) * height}px`;
     mark(this.table, "aria-rowcount", String(this.devices.length + 1));
 
-    const entry = this.rows.has(this.active) ? this.active : shown[0]?.mac;
+    const entry = this.rows.has(this.active) ? this.active : shown[0] && deviceKey(shown[0]);
     for (const [mac, row] of this.rows) {
       mark(row.link, "tabindex", mac === entry ? "0" : "-1");
       mark(row.link, "aria-current", mac === this.current ? "true" : null);
@@ -223,12 +235,12 @@ export class Table {
 
   #click(event) {
     const row = event.target.closest("tr");
-    if (!row?.dataset.mac || event.target.closest("a") || getSelection().type === "Range") return;
-    this.open(row.dataset.mac);
+    if (!row?.dataset.key || event.target.closest("a") || getSelection().type === "Range") return;
+    this.open(row.dataset.key);
   }
 
   #focused(event) {
-    const mac = event.target.closest("tr")?.dataset.mac;
+    const mac = event.target.closest("tr")?.dataset.key;
     if (mac && mac !== this.active) {
       this.active = mac;
       this.draw();
@@ -239,12 +251,12 @@ export class Table {
     if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("thead")) return;
     const page = Math.max(1, Math.floor(this.room / this.height) - 1);
     const last = this.devices.length - 1;
-    const at = this.devices.findIndex((device) => device.mac === this.active);
+    const at = this.devices.findIndex((device) => deviceKey(device) === this.active);
     const ways = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: last };
     const to = ways[event.key];
     if (to === undefined || last < 0) return;
     event.preventDefault();
-    this.focus(this.devices[Math.min(Math.max(to, 0), last)].mac);
+    this.focus(deviceKey(this.devices[Math.min(Math.max(to, 0), last)]));
   }
 }
 

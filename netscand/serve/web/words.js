@@ -54,6 +54,16 @@ export function inFull(text) {
 /** `1 device`, `2 devices`. */
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 
+/** Return what identifies a device: its MAC; on a hub of sites, `SITE/MAC`. */
+export const deviceKey = (device) => (device.site ? `${device.site}/${device.mac}` : device.mac);
+
+/** Return what identifies a network: its id; on a hub of sites, `SITE/ID`. */
+export const networkKey = (site, id) => (site ? `${site}/${id}` : id);
+
+/** Return why a device has its status; while its site is silent, that, and what the site reported last. */
+export const reasonOf = (device) => (device.status_at_site
+  ? `site ${device.site} is silent; its last report was ${device.status_at_site}: ${device.reason}` : device.reason);
+
 /** Return the label or host name. */
 export const nameOf = (device) => device.label || device.hostname || "";
 
@@ -116,9 +126,12 @@ export const KIND_GROUPS = [
   ["Networks", ["network_up", "network_down", "network_silent", "network_recovered"]],
 ];
 
+/** The group of the events that only a hub of sites has. */
+export const KINDS_OF_SITES = ["Sites", ["site_up", "site_silent", "site_changed", "site_snapshot", "snapshot"]];
+
 const MARKS = {
   discovered: "in", online: "in", offline: "out", forgotten: "out", address_conflict: "odd", gateway_changed: "odd",
-  dhcp_server_seen: "odd", network_down: "odd", network_silent: "odd", flood: "odd",
+  dhcp_server_seen: "odd", network_down: "odd", network_silent: "odd", flood: "odd", site_silent: "odd",
 };
 
 /** Return the CSS class of an event: `in`, `out`, `odd`, or `""`. */
