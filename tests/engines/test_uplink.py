@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from netscanctl.services.uplink.sender import START, Place, find_place
+from netscanctl.services.uplink.server import Stored
 from netscand import protocol, sites
 from tests.ctl.conftest import ROOT
 from tests.ctl.fake_daemon import DEADLINE
@@ -522,3 +524,26 @@ def test_the_log_has_no_event_of_a_snapshot_twice(start: Start, server: NatsServ
     kinds = [is_event(one) for one in entries]
     assert kinds == sorted(kinds)
     exact(server, daemon)
+
+
+async def test_the_place_to_continue_if_the_stream_of_cursors_is_of_another_age() -> None:
+    """It names a device of which the log has only the snapshot: the log's last message about the site counts."""
+    device_subject, about = f"{sites.PREFIX}.{SITE}.device.a483e7000007", sites.site_subject(SITE)
+    ended = Stored({sites.CURSOR_HEADER: "k3f9-4", sites.RUN: "r"}, b"")
+    messages = {sites.cursor_subject(SITE): Stored({sites.SUBJECT: device_subject, sites.CURSOR_HEADER: "k3f9-9"}, b"")}
+
+    class Streams:
+        async def last(self, stream: str, subject: str) -> Stored | None:
+            return messages.get(subject)
+
+    async def place() -> Place:
+        return await find_place(Streams(), SITE)  # type: ignore[arg-type]
+
+    messages |= {device_subject: Stored({}, b""), about: Stored({}, b"")}
+    assert await place() == START, "the snapshot is not complete"
+    messages |= {about: ended}
+    assert await place() == Place("k3f9-4", "r")
+    del messages[device_subject]
+    assert await place() == Place("k3f9-4", "r")
+    messages[device_subject] = Stored({sites.CURSOR_HEADER: "k3f9-5", sites.ACKNOWLEDGED: "k3f9-5"}, b"")
+    assert await place() == Place("k3f9-5", None)

@@ -34,14 +34,18 @@ START = Place(None, None)
 async def find_place(server: Server, site: str) -> Place:
     """Return where the server's log of this site ends. Raises ServerError.
 
-    The stream of cursors is behind the log, or before it if they were restored differently: the log counts.
+    The stream of cursors is behind the log, or before it if they were restored differently: the log counts. If it has
+    no event of that subject then, the site's last message about itself counts.
     """
     known = await server.last(sites.CURSOR, sites.cursor_subject(site))
     subject = known.headers.get(sites.SUBJECT, "") if known else ""
     if not subject.startswith(f"{sites.PREFIX}.{site}."):
         return START
-    last = await server.last(sites.LOG, subject)
-    return place_after(last) if last else START
+    for each in dict.fromkeys((subject, sites.site_subject(site))):
+        last = await server.last(sites.LOG, each)
+        if last is not None and (place := place_after(last)) != START:
+            return place
+    return START
 
 
 def place_after(last: Stored) -> Place:
