@@ -10,6 +10,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import uniform
 
 from netscand import sites
@@ -23,6 +24,8 @@ FIRST, LONGEST = 0.1, 5.0
 """Seconds between two attempts to connect."""
 CHECK = 1.0
 """Seconds between two looks at what time has changed."""
+AHEAD = 10.0
+"""Seconds that a client waits until this hub has read as much of the log as the client, or the server is back."""
 MARKS = 65_536
 """Marks of messages that are kept."""
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -75,7 +78,9 @@ class Log:
         """Called when what clients have is of another log."""
         self.on_read: Callable[[], None] = lambda: None
         self.derived_ahead = False
-        """The stream of last values has messages that the log has not."""
+        """The stream of last values is of another age than the log: it has others, or lacks some."""
+        self._unchecked: dict[str, int] = {}
+        """Subject → number in the log of the last value that a start read, until they are compared with the log."""
         self._table = table
         self._seed = seed
         self.view = view
@@ -83,6 +88,8 @@ class Log:
         self._identity = ""
         self._created = ""
         self._connection: Connection | None = None
+        self._lacks = False
+        """What was read lacks messages of the log, and is read again."""
         self._marks: OrderedDict[int, str] = OrderedDict()
         self._follows = False
 
@@ -99,6 +106,12 @@ class Log:
 
     def sequence_of(self, cursor: str) -> int:
         """Return the number of a cursor. Raises CursorGone if it is of another log, ValueError if it is invalid."""
+        found = self._claimed(cursor)
+        if found > self.sequence:
+            raise CursorGone("the log has no such message: the server's disk was restored")
+        return found
+
+    def _claimed(self, cursor: str) -> Claimed:
         identity, _, number = cursor.rpartition("-")
         if not identity.isalnum() or not number.isdigit():
             raise ValueError(cursor)
@@ -106,9 +119,24 @@ class Log:
             raise CursorGone("it is of another log")
         found = Claimed(number)
         found.mark = identity[len(self._identity) :]
-        if found > self.sequence:
-            raise CursorGone("the log has no such message: the server's disk was restored")
         return found
+
+    async def until_read(self, cursor: str) -> None:
+        """Wait until a client can continue behind a cursor, for AHEAD at most.
+
+        Another hub may have read more than this one, and what a client missed is read from the server.
+        """
+        ends = time.monotonic() + AHEAD
+        with suppress(CursorGone, ValueError, ServerError):
+            number = self._claimed(cursor)
+            while number != self.sequence and time.monotonic() < ends:
+                if (connection := self._connection) is not None:
+                    if number < self.sequence:
+                        return
+                    stamp = await connection.stamp_of(sites.LOG, number)
+                    if stamp is None or self.mark(nanoseconds(stamp)) != number.mark:
+                        return
+                await asyncio.sleep(0.02)
 
     async def verify(self, number: int) -> None:
         """Check that the log still has the message of a client's cursor. Raises CursorGone, Unreadable."""
@@ -183,7 +211,7 @@ class Log:
 
     async def _continues(self, connection: Connection, state: StreamState) -> bool:
         """Return whether the log is the one that was read, and still has what was read."""
-        if not self._created:
+        if not self._created or self._lacks:
             return False
         if state.created != self._created or state.last < self.sequence:
             return False
@@ -197,29 +225,36 @@ class Log:
         is_new = bool(self._created)
         began, view = time.monotonic(), self.view
         view.clear()
-        last = 0
+        last, numbers = 0, self._unchecked
+        numbers.clear()
 
         def take(message: Message) -> None:
             nonlocal last
             if number := number_in_log(message):
                 view.restore(message, began)
                 last = max(last, number)
+                numbers[message.subject] = number
 
-        if (await connection.stream_state(sites.STATE)).messages:
+        if not self._lacks and (await connection.stream_state(sites.STATE)).messages:
             await connection.follow(sites.STATE, {"deliver_policy": "all"}, take, until_idle=True)
         # The log has grown meanwhile, perhaps; but what it does not have now, it had before a restore.
-        self.derived_ahead = last > (await connection.stream_state(sites.LOG)).last
+        self.derived_ahead = self._lacks or last > (await connection.stream_state(sites.LOG)).last
         if self.derived_ahead:
             log.warning("%s is ahead of the log: the last values are read from the log", sites.STATE)
             last = 0
             view.clear()
+            numbers.clear()
             async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.>")):
                 for message in page:
                     view.restore(message, began)
                     last = max(last, message.sequence)
+        for subject in tuple(view.lost):
+            async for page in connection.read(sites.LOG, {"deliver_policy": "all", "filter_subject": subject}):
+                for message in page:
+                    view.restore_earlier(message)
         view.restored()
         self.sequence = self.known_from = last
-        self._created = state.created
+        self._created, self._lacks = state.created, False
         self._identity = base36(nanoseconds(state.created), 8)
         self._marks.clear()
         if last:
@@ -262,11 +297,31 @@ class Log:
             connection = self._connection
             if connection is None:
                 continue
+            try:
+                await self._compare(connection)
+            except ServerError as error:
+                log.warning("cannot compare %s with the log: %s", sites.STATE, error)
             for site in self.view.overdue(time.monotonic()):
                 try:
                     await self._fix(connection, site)
                 except ServerError as error:
                     log.warning("site %s: %s", site.name, error)
+
+    async def _compare(self, connection: Connection) -> None:
+        """Compare what a start read with the log, once; if that lacks messages, read everything from the log.
+
+        After a restore of the log alone, the server continues to copy behind the last number that it had copied, and
+        never copies what the log got before. Once the log has grown, its end does not show that.
+        """
+        numbers, self._unchecked = self._unchecked, {}
+        if not numbers:
+            return
+        async for page in connection.read(sites.LOG, {**last_values(f"{sites.PREFIX}.>"), "headers_only": True}):
+            for message in page:
+                if message.sequence <= self.known_from and numbers.get(message.subject) != message.sequence:
+                    self._lacks = True
+                    connection.end(f"{sites.STATE} lacks messages of the log")
+                    return
 
     async def _fix(self, connection: Connection, site: Site) -> None:
         """Get what is missing of a site: from itself, where it allows that; else its last values from the log."""

@@ -172,6 +172,10 @@ async def at_site(scanner: Sites, device: SiteDevice, command: sites.Command) ->
 class SiteHistoryApi(HistoryApi):
     """Handlers of the past."""
 
+    async def reach(self, since: str) -> None:
+        """Wait until the hub has read what a client has."""
+        await sites_behind(self).log.until_read(since)
+
     def _scope(self, request: web.Request) -> tuple[Mac | None, frozenset[str] | None]:
         """Return the device and the sites of the events that are requested."""
         if "mac" not in request.match_info:

@@ -6,6 +6,7 @@ site is silent, has the cursor of the last message; who resumes gets the conditi
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -75,6 +76,8 @@ class View:
         self.counts = Counts()
         self.skipped: set[int] = set()
         """Numbers of messages of the log that were not the next ones of their sites."""
+        self.lost: dict[str, bytes] = {}
+        """Subjects of devices whose last message a start could not read → the snapshot of that message."""
         self._time = time
         self._on_unreadable = on_unreadable
 
@@ -82,6 +85,7 @@ class View:
         """Forget everything but the condition of the sites: the log is another one."""
         self.devices.clear()
         self.skipped.clear()
+        self.lost.clear()
         for name, old in self.sites.items():
             fresh = self.sites[name] = Site(name, old.known_since)
             for field in ("state", "received_at", "connected_since", "alive", "clock_offset", "instance", "version"):
@@ -152,6 +156,15 @@ class View:
                     self._set_status(device, last)
         except Unreadable:
             self._count_unreadable(site)
+            if what == "device":
+                self.lost[message.subject] = snapshot
+
+    def restore_earlier(self, message: Message) -> None:
+        """Take an earlier message of a device whose last one cannot be read: the last good one counts."""
+        with suppress(Unreadable):
+            last = last_value(message.data)
+            if last.device is not None:
+                self._restore_device(self.sites[message.subject.split(".")[2]], last, self.lost[message.subject])
 
     def _restore_device(self, site: Site, last: LastValue, snapshot: bytes) -> None:
         assert last.device is not None
@@ -198,7 +211,16 @@ class View:
         except Unreadable as wrong:
             self._count_unreadable(site)
             self._on_unreadable(name, message, str(wrong))
+            self._keep_last(site, message.subject, snapshot)
             return changes
+
+    def _keep_last(self, site: Site, subject: str, snapshot: bytes) -> None:
+        """Keep the last good state of a device, also at the end of a snapshot whose message of it cannot be read."""
+        what, _, mac = subject.rpartition(".")
+        with suppress(ValueError):
+            device = self.devices.get(key_of(site.name, bytes.fromhex(mac))) if what.endswith(".device") else None
+            if device is not None and snapshot:
+                device.snapshot = snapshot
 
     def _skip(self, message: Message) -> None:
         self.counts.repeated += 1

@@ -62,6 +62,9 @@ class HistoryApi:
 
     # ---- the stream -----------------------------------------------------------------------------------------------
 
+    async def reach(self, since: str) -> None:
+        """Return once everything up to a client's cursor is here: on a host it always is."""
+
     async def missed(
         self, since: str, cursor: str, fits: Filter = EVERYTHING, *, account: Account = OURS
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:

@@ -231,6 +231,8 @@ class _Client:
     async def serve(self, since: str | None) -> None:
         """Send the snapshot, or what was missed, then what happens; take messages; until the client has gone."""
         subscriber, overview = self._subscriber, self._overview
+        if since and self._past is not None:
+            await self._past.reach(since)
         self._hub.subscribe(subscriber)
         account = self._connection.account
         with ExitStack() as resources:

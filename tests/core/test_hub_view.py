@@ -399,3 +399,26 @@ def test_times_of_the_server_are_exact_to_the_nanosecond() -> None:
     assert log.nanoseconds("2026-11-30T21:14:59.591858123Z") == 1_796_073_299_591_858_123
     assert log.nanoseconds("2026-11-30T21:14:59Z") == 1_796_073_299_000_000_000
     assert log.nanoseconds("2026-11-30T21:14:59.5Z") == 1_796_073_299_500_000_000
+
+
+def test_the_last_good_state_of_a_device_is_kept(world: World) -> None:
+    """Of a message that cannot be read, in a snapshot or as the last one before a start of the hub."""
+    world.event(2, left(device(1, "offline")))
+    subject = f"{sites.PREFIX}.home.device.a483e7000001"
+    world.about_site(sites.SnapshotBegan(cursor="k3f9-2", version=__version__, networks=[network()]), "s2")
+    poison = world.message(subject, b"{", snapshot="s2")
+    world.view.apply(poison, world.now)
+    world.part(device(2), name="s2")
+    world.ended(2, "s2")
+    assert world.statuses() == {PHONE: "offline", TV: "online"}
+    fresh = World()
+    good = Event(cursor="k3f9-2", kind="offline", at=AT, device=device(1, "offline"))
+    ended = sites.SnapshotEnded(cursor="k3f9-2", version=__version__, networks=(network(),))
+    fresh.view.restore(poison, fresh.now)
+    fresh.view.restore(
+        fresh.message(sites.site_subject("home"), protocol.encode(ended), snapshot="s2", cursor="k3f9-2"), fresh.now
+    )
+    for data in (protocol.encode(good), b"["):
+        fresh.view.restore_earlier(fresh.message(subject, data, snapshot="s1", cursor="k3f9-2"))
+    fresh.view.restored()
+    assert fresh.statuses() == {PHONE: "offline"}

@@ -49,7 +49,7 @@ class Scene:
         self.sites: dict[str, SimulatedSite] = {}
         self.publishing: dict[str, asyncio.Task[None]] = {}
         """Site → its service."""
-        self._group, self._stack = group, stack
+        self._group, self.stack = group, stack
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self, work: Awaitable[None]) -> "asyncio.Task[None]":
@@ -67,7 +67,7 @@ class Scene:
     async def hub(self, name: str = "hub", **more: str) -> Hub:
         """A hub that serves."""
         made = Hub(self.folder, self.server, name, **more)
-        self._stack.callback(made.close)
+        self.stack.callback(made.close)
         made.start()
         await made.ready()
         return made
@@ -254,6 +254,36 @@ async def test_streams_that_were_restored_differently(folder: Path, server: Nats
         await here.until_shown(other)
 
 
+async def test_the_last_values_lack_messages_of_a_log_that_was_restored_alone(folder: Path, server: NatsServer) -> None:
+    """The log has grown beyond the end of the last values again: the hub compares them, and reads the log."""
+    async with scene(folder, server, "barn", "home") as here:
+        hub = await here.hub()
+        await here.until_shown(hub)
+        server.kill()
+        shutil.copytree(server.store, old := folder / "old")
+        await asyncio.to_thread(server.start)
+        for site in here.sites.values():
+            await site.happen(6)
+        await here.until_shown(hub)
+        for task in here.publishing.values():
+            task.cancel()
+        server.kill()
+        (log,) = server.store.rglob(sites.LOG)
+        shutil.rmtree(log)
+        shutil.copytree(next(old.rglob(sites.LOG)), log)
+        await asyncio.to_thread(server.start)
+        for name in ("barn", "home"):
+            await here.sites[name].change(PHONE)
+            again = here.start(here.sites[name].run(None))  # type: ignore[arg-type]
+            for _ in range(9):
+                await here.sites[name].change("a4:83:e7:00:00:02")
+            await here.until_shown(hub)
+            again.cancel()
+        other = await here.hub("other")
+        await here.until_shown(other)
+        assert "ahead of the log" in "".join((await other.get("/api/status"))["problems"])
+
+
 async def test_a_new_history_of_a_site_removes_what_it_no_longer_has(folder: Path, server: NatsServer) -> None:
     """For clients at once, for those that resume, and for a hub that starts later."""
     async with scene(folder, server, "barn", "home") as here:
@@ -280,6 +310,11 @@ async def test_a_new_history_of_a_site_removes_what_it_no_longer_has(folder: Pat
         assert await here.shown(other)
 
 
+def snapshot_of(server: NatsServer) -> str:
+    """The last snapshot of the site at home."""
+    return next(one.headers[sites.SNAPSHOT] for one in reversed(server.entries(sites.STATE)) if ".home." in one.subject)
+
+
 async def _publish(subject: str, payload: bytes, headers: dict[str, str], client: Client) -> None:
     await client.request(subject, payload, headers=headers)
 
@@ -288,6 +323,7 @@ async def test_a_message_that_cannot_be_read_stops_nothing(folder: Path, server:
     async with scene(folder, server, "home") as here:
         hub, home = await here.hub(), here.sites["home"]
         await here.until_shown(hub)
+        snapshot = await asyncio.to_thread(snapshot_of, server)
         subject = f"{sites.PREFIX}.barn.device.a483e7000001"
         for at, payload in enumerate((b"\xff", b"{}", b'{"type":"event"}', b"[" * 5_000)):
             headers = {sites.CURSOR_HEADER: f"k3f9-{at + 2}", sites.PREVIOUS: f"k3f9-{at + 1}"}
@@ -298,6 +334,15 @@ async def test_a_message_that_cannot_be_read_stops_nothing(folder: Path, server:
         assert barn["unreadable"] == 4
         assert "unreadable" in barn["problems"]
         assert 'netscand_log_messages_total{result="unreadable"} 4.0' in await hub.get("/metrics")
+        here.publishing["home"].cancel()
+        broken = {
+            sites.CURSOR_HEADER: f"k3f9-{home.number + 1}", sites.PREVIOUS: home.cursor,
+            sites.SNAPSHOT: snapshot,
+        }  # fmt: skip
+        last = f"{sites.PREFIX}.home.device.a483e7000001"
+        await asyncio.to_thread(server.ask, partial(_publish, last, b"{", broken))
+        other = await here.hub("other")
+        await until(lambda: here.shown(other))
 
 
 async def test_a_token_shows_only_its_sites(folder: Path, server: NatsServer) -> None:
