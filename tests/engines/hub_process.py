@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from tests.engines.nats_server import NatsServer
 
 class Hub:
     """A hub that listens on a Unix socket, and with tokens on TCP."""
+
+    program: Sequence[str] = ("netscand.hub",)
 
     def __init__(self, folder: Path, server: NatsServer, name: str = "hub", tokens: str = "", more: str = "") -> None:
         self.folder = folder / name
@@ -42,7 +44,7 @@ class Hub:
 
     def start(self) -> None:
         """Start it."""
-        argv = [sys.executable, "-m", "netscand.hub", "--config", str(self.config)]
+        argv = [sys.executable, "-m", *self.program, "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, env=environment(), cwd=ROOT, stdout=log, stderr=log)
 
@@ -116,6 +118,8 @@ class Follower:
         self.cursor = ""
         self.snapshots = 0
         self._partly: list[protocol.Device] = []
+        self._next = ""
+        """Cursor of a snapshot that is not complete."""
 
     def history(self, site: str) -> list[str]:
         """What devices of a site did, in order, as far as it came here."""
@@ -134,10 +138,11 @@ class Follower:
         match message:
             case protocol.InitialState() | protocol.Devices():
                 if isinstance(message, protocol.InitialState):
-                    self._partly, self.cursor, self.snapshots = [], message.cursor, self.snapshots + 1
+                    self._partly, self.cursor, self._next = [], "", message.cursor
                     self.sites = {each.site: each for each in message.sites or ()}
                 self._partly += message.devices
                 if not message.more:
+                    self.cursor, self.snapshots = self._next, self.snapshots + 1
                     self.devices = {(str(each.site), each.mac): each for each in self._partly}
             case protocol.Resumed():
                 self.sites = {each.site: each for each in message.sites or ()}

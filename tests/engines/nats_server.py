@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,31 +58,58 @@ def find_program() -> str:
     return found
 
 
-class NatsServer:
-    """The server, with its configuration and store in `folder`; `keys` has the private key of each site."""
+def free_port() -> int:
+    """A port on which no process listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        found: int = free.getsockname()[1]
+        return found
 
-    def __init__(self, folder: Path, *names: str, tls: str = "") -> None:
+
+class NatsServer:
+    """The server, with its configuration and store in `folder`; `keys` has the private key of each site.
+
+    `tls`: more of its configuration. `first`: a server of the same cluster, which has made the keys.
+    """
+
+    def __init__(
+        self, folder: Path, *names: str, tls: str = "", size: int = SMALL, first: "NatsServer | None" = None,
+        streams: bool = True,
+    ) -> None:  # fmt: skip
         self.program = find_program()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.folder, self.store = folder, folder / "store"
-        self.keys: dict[str, str] = {}
         self._tls = tls
+        self._size = size
+        if first is not None:
+            self.keys, self.users, self.hub_key, self.admin_key = (
+                first.keys,
+                first.users,
+                first.hub_key,
+                first.admin_key,
+            )
+        else:
+            self._make_keys(names)
+        self.process: subprocess.Popen[bytes] | None = None
+        try:
+            self.start()
+            if streams:
+                self.ask(self.make_streams)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _make_keys(self, names: Sequence[str]) -> None:
+        self.keys: dict[str, str] = {}
         users: list[dict[str, Any]] = [{"user": "admin", "password": "admin"}]
         for name in names or (SITE,):
             self.keys[name], public = key()
             users.append({"nkey": public, "permissions": sites.rights(name)})
         self.hub_key, public = key()
         users.append({"nkey": public, "permissions": sites.hub_rights()})
+        self.admin_key, public = key()
+        users.append({"nkey": public})
         self.users = users
-        self.process: subprocess.Popen[bytes] | None = None
-        try:
-            self.start()
-            self.ask(self._make_streams)
-        except BaseException:
-            self.kill()
-            raise
 
     def start(self) -> None:
         """Start it, and wait until it takes clients."""
@@ -135,8 +162,11 @@ class NatsServer:
         found: dict[str, Any] = self.ask(request)
         return found
 
-    async def _make_streams(self, client: Client) -> None:
-        for stream in sites.streams(size=SMALL):  # the server refuses a stream that is larger than its disk
+    async def make_streams(self, client: Client, replicas: int = 1) -> None:
+        """Make all streams."""
+        for stream in sites.streams(
+            replicas, size=self._size
+        ):  # the server refuses a stream that is larger than its disk
             answer = await client.request(
                 f"$JS.API.STREAM.CREATE.{stream['name']}", json.dumps(stream).encode(), timeout=DEADLINE
             )

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,8 @@ class Running:
     """
 
     name = "mqtt"
+    runner: Sequence[str] = ()
+    """Module that runs the service's."""
 
     def __init__(self, folder: Path, daemon_socket: Path, *, space: Space | None = None, **keys: object) -> None:
         self.folder, self.space = folder, space
@@ -46,7 +49,7 @@ class Running:
             STATE_DIRECTORY=str(self.state), RUNTIME_DIRECTORY=str(self.run), PYTHONPATH=str(ROOT),
             PYTHONDONTWRITEBYTECODE="1",
         )  # fmt: skip
-        argv = [sys.executable, "-m", f"netscanctl.services.{self.name}", "--config", str(self.config)]
+        argv = [sys.executable, "-m", *self.runner, f"netscanctl.services.{self.name}", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*inside(self.space), *self._user(), *argv], env=env, cwd="/", stdout=log, stderr=log

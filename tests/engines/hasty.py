@@ -1,0 +1,24 @@
+"""Runs a program of ours in which minutes are seconds: `python -m tests.engines.hasty MODULE ARGS`."""
+
+import importlib
+import runpy
+import sys
+
+from netscand import sites
+
+ALIVE_INTERVAL = 2.0
+"""Seconds, instead of 30: a site is silent after three of them."""
+PATIENCE = 5.0
+"""Seconds that a hub waits for missing events, instead of 20."""
+
+
+def main() -> None:
+    """Run it."""
+    sites.ALIVE_INTERVAL = ALIVE_INTERVAL
+    vars(importlib.import_module("netscand.hub.site"))["PATIENCE"] = PATIENCE
+    module, *sys.argv[1:] = sys.argv[1:]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
