@@ -9,13 +9,27 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import devices, growth, idle, memory, mqtt, old_way, page, presence, push, scan_16, scan_24, snapshot
+from tests.bench import (
+    devices,
+    growth,
+    idle,
+    memory,
+    mqtt,
+    old_way,
+    page,
+    presence,
+    push,
+    scan_16,
+    scan_24,
+    sites,
+    snapshot,
+)
 from tests.bench.report import Options, Result, as_json, surroundings, table, write
 from tests.lab.spaces import ROOT, sweep
 
 ROWS = (
     scan_24.ROW, scan_16.ROW, push.ROW, push.FANOUT, mqtt.ROW, snapshot.ROW, memory.ROW, devices.ROW, growth.ROW,
-    old_way.ROW, page.ROW, presence.ROW, idle.ROW,
+    old_way.ROW, page.ROW, sites.ROW, presence.ROW, idle.ROW,
 )  # fmt: skip
 """In the order in which they run."""
 

@@ -97,7 +97,12 @@ def asked(daemon: Daemon) -> Iterator[list[float]]:
 
 def memory(daemon: Daemon) -> tuple[float, float]:
     """Its resident memory now and at its highest, in MiB, as the kernel counts them."""
-    lines = Path(f"/proc/{daemon.pid}/status").read_text().splitlines()
+    return resident(daemon.pid)
+
+
+def resident(process: int) -> tuple[float, float]:
+    """The same of any process."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest}
     return kib["VmRSS"] / 1024, kib["VmHWM"] / 1024
 

@@ -1,12 +1,15 @@
 """The sites of a hub, from a list of messages: what is taken, what is skipped, and the condition of each site."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from netscand import __version__, protocol, sites
+from netscand.core.restore import CursorGone
 from netscand.hub import log, published
 from netscand.hub.connection import Message, parsed
+from netscand.hub.settings import Hub
 from netscand.hub.site import ANSWER, PATIENCE, SILENT, position_of
 from netscand.hub.view import Change, View, key_of, shown_text
 from netscand.protocol import Event
@@ -422,3 +425,28 @@ def test_the_last_good_state_of_a_device_is_kept(world: World) -> None:
         fresh.view.restore_earlier(fresh.message(subject, data, snapshot="s1", cursor="k3f9-2"))
     fresh.view.restored()
     assert fresh.statuses() == {PHONE: "offline"}
+
+
+async def test_a_client_that_has_read_more_at_another_hub_waits() -> None:
+    """Until this hub has read as much; not for a message that the log does not have."""
+    stamp = "2026-11-18T05:46:40.123456Z"
+
+    class Server:
+        async def stamp_of(self, stream: str, number: int) -> str | None:
+            return stamp if number == 7 else None
+
+    made = log.Log(Hub(), None, World().view, lambda cursor, change: None)
+    made._identity, made.sequence = "abcdefgh", 5
+    made._connection = Server()  # type: ignore[assignment]
+    cursor = f"abcdefgh{made.mark(log.nanoseconds(stamp))}-7"
+    with pytest.raises(CursorGone):
+        made.sequence_of(cursor)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(made.until_read(cursor))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        made.sequence = 7
+    assert made.sequence_of(cursor) == 7
+    for gone in ("abcdefgh000000-7", "abcdefgh000000-9", "zzzzzzzz000000-9", "x"):
+        made.sequence = 6
+        await made.until_read(gone)
