@@ -81,13 +81,12 @@ class NatsServer:
         self.folder, self.store = folder, folder / "store"
         self._tls = tls
         self._size = size
+        self.keys: dict[str, str] = {}
+        self.users: list[dict[str, Any]] = []
+        self.hub_key = self.admin_key = ""
         if first is not None:
-            self.keys, self.users, self.hub_key, self.admin_key = (
-                first.keys,
-                first.users,
-                first.hub_key,
-                first.admin_key,
-            )
+            self.keys, self.users = first.keys, first.users
+            self.hub_key, self.admin_key = first.hub_key, first.admin_key
         else:
             self._make_keys(names)
         self.process: subprocess.Popen[bytes] | None = None
@@ -100,7 +99,6 @@ class NatsServer:
             raise
 
     def _make_keys(self, names: Sequence[str]) -> None:
-        self.keys: dict[str, str] = {}
         users: list[dict[str, Any]] = [{"user": "admin", "password": "admin"}]
         for name in names or (SITE,):
             self.keys[name], public = key()

@@ -254,34 +254,23 @@ async def test_streams_that_were_restored_differently(folder: Path, server: Nats
         await here.until_shown(other)
 
 
-async def test_the_last_values_lack_messages_of_a_log_that_was_restored_alone(folder: Path, server: NatsServer) -> None:
-    """The log has grown beyond the end of the last values again: the hub compares them, and reads the log."""
+async def test_what_the_last_values_lack_is_read_from_the_log(folder: Path, server: NatsServer) -> None:
+    """After a restore of the log alone the server may never copy a message: the end of the log does not show that."""
     async with scene(folder, server, "barn", "home") as here:
         hub = await here.hub()
         await here.until_shown(hub)
-        server.kill()
-        shutil.copytree(server.store, old := folder / "old")
-        await asyncio.to_thread(server.start)
-        for site in here.sites.values():
-            await site.happen(6)
-        await here.until_shown(hub)
-        for task in here.publishing.values():
-            task.cancel()
-        server.kill()
-        (log,) = server.store.rglob(sites.LOG)
-        shutil.rmtree(log)
-        shutil.copytree(next(old.rglob(sites.LOG)), log)
-        await asyncio.to_thread(server.start)
-        for name in ("barn", "home"):
-            await here.sites[name].change(PHONE)
-            again = here.start(here.sites[name].run(None))  # type: ignore[arg-type]
-            for _ in range(9):
-                await here.sites[name].change("a4:83:e7:00:00:02")
-            await here.until_shown(hub)
-            again.cancel()
+        token = f".barn.device.{PHONE.replace(':', '')}"
+        entries = await asyncio.to_thread(server.entries, sites.STATE)
+        (lost,) = (one.sequence for one in entries if one.subject.endswith(token))
+        subject = f"$JS.API.STREAM.MSG.DELETE.{sites.STATE}"
+        assert (await asyncio.to_thread(server.request, subject, {"seq": lost}))["success"]
         other = await here.hub("other")
+
+        async def reported() -> bool:
+            return "ahead of the log" in "".join((await other.get("/api/status"))["problems"])
+
+        await until(reported)
         await here.until_shown(other)
-        assert "ahead of the log" in "".join((await other.get("/api/status"))["problems"])
 
 
 async def test_a_new_history_of_a_site_removes_what_it_no_longer_has(folder: Path, server: NatsServer) -> None:
@@ -312,7 +301,9 @@ async def test_a_new_history_of_a_site_removes_what_it_no_longer_has(folder: Pat
 
 def snapshot_of(server: NatsServer) -> str:
     """The last snapshot of the site at home."""
-    return next(one.headers[sites.SNAPSHOT] for one in reversed(server.entries(sites.STATE)) if ".home." in one.subject)
+    entries = reversed(server.entries(sites.STATE))
+    found: str = next(one.headers[sites.SNAPSHOT] for one in entries if ".home." in one.subject)
+    return found
 
 
 async def _publish(subject: str, payload: bytes, headers: dict[str, str], client: Client) -> None:

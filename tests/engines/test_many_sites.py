@@ -144,6 +144,7 @@ class Home(LabSite):
         self.uplink.end(signal.SIGKILL)
         await asyncio.to_thread(self.daemon.stop)
         owner = self.daemon.history.stat()
+        self._give(0, 0)  # the history refuses a file that another user can read
         now = time.monotonic()
         async with diary(self.daemon.history, FakeClock(time.time() - now)) as book:
             one = written(1, now)
@@ -153,10 +154,13 @@ class Home(LabSite):
                 book.append(turned(one, one_status, now))
                 if not number % 500:
                     await book.history.settled()
-        for path in self.daemon.folder.glob(f"{self.daemon.history.name}*"):
-            os.chown(path, owner.st_uid, owner.st_gid)
+        self._give(owner.st_uid, owner.st_gid)
         await asyncio.to_thread(self.daemon.start)
         self.uplink.start()
+
+    def _give(self, uid: int, gid: int) -> None:
+        for path in self.daemon.folder.glob(f"{self.daemon.history.name}*"):
+            os.chown(path, uid, gid)
 
     def statuses(self) -> dict[str, str]:
         """MAC → status of each device that the daemon has."""
@@ -228,8 +232,10 @@ class Play:
     async def until_exact(self) -> None:
         """Wait until hubs and clients have the last event of each device."""
         for hub in self.hubs:
-            await until(lambda hub=hub: self.shown(hub), f"the devices of {hub.socket}: {hub.log.read_text()[-3000:]}")
-
+            try:
+                await until(lambda hub=hub: self.shown(hub))
+            except AssertionError:
+                raise AssertionError(f"{hub.socket}: {await hub.get('/api/sites')} {hub.log.read_text()[-3000:]}") from None
         try:
             await until(lambda: not self.differences())
         except AssertionError:

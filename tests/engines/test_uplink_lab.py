@@ -33,8 +33,9 @@ class Site:
         (secret := where / "key").write_text(server.keys[name])
         secret.chmod(0o644)
         self.uplink = Uplink(
-            where, self.daemon.socket, server=server.url, site=name, key_file=str(secret), instance=name, spread=0.2
-        )
+            where, self.daemon.socket, server=server.url, site=name, key_file=str(secret), instance=name, spread=0.2,
+            rate=100_000,
+        )  # fmt: skip
         self.uplink.start()
 
     def view(self, server: NatsServer) -> tuple[list[str], dict[str, str]]:
