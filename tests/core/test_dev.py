@@ -153,7 +153,8 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 @pytest.mark.parametrize(
-    "command", ["setup", "run", "demo", "test", "bench", "lint", "lock", "deb", "image", "setup --test", "test fast"]
+    "command",
+    ["setup", "run", "demo", "hub-demo", "test", "bench", "lint", "lock", "deb", "image", "setup --test", "test fast"],
 )
 def test_help_of_a_command_only_helps(command: str, tmp_path: Path) -> None:
     """In a checkout with nothing installed: it prints text, and makes no file."""

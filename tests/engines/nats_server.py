@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import nats
 import nkeys
@@ -23,6 +23,9 @@ from netscand.protocol import Event
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
 from tests.ctl.messages import AT, came, device, left, resumed
 from tests.engines.mosquitto import wait
+from tests.lab.spaces import Space
+
+T = TypeVar("T")
 
 SITE = "house"
 
@@ -70,13 +73,14 @@ class NatsServer:
     """The server, with its configuration and store in `folder`; `keys` has the private key of each site.
 
     `tls`: more of its configuration. `first`: a server of the same cluster, which has made the keys.
+    `space`: the network namespace that it is in; without it, ours.
     """
 
     def __init__(
         self, folder: Path, *names: str, tls: str = "", size: int = SMALL, first: "NatsServer | None" = None,
-        streams: bool = True,
+        streams: bool = True, space: Space | None = None,
     ) -> None:  # fmt: skip
-        self.program = find_program()
+        self.program, self._space = find_program(), space
         self.port = free_port()
         self.folder, self.store = folder, folder / "store"
         self._tls = tls
@@ -116,8 +120,12 @@ class NatsServer:
             f"authorization {{ users: {json.dumps(self.users)} }}\n{self._tls}\n"
         )
         with (self.folder / "nats.log").open("ab") as out:
-            self.process = subprocess.Popen([self.program, "-c", self.folder / "nats.conf"], stdout=out, stderr=out)
-        wait("nats-server listens", self._listens)
+            popen = self._space.popen if self._space else subprocess.Popen
+            self.process = popen([self.program, "-c", self.folder / "nats.conf"], stdout=out, stderr=out)
+        wait("nats-server listens", lambda: self._inside(self._listens))
+
+    def _inside(self, work: Callable[[], T]) -> T:
+        return self._space.within(work) if self._space else work()
 
     def _listens(self) -> bool:
         assert self.process is not None
@@ -146,7 +154,7 @@ class NatsServer:
             finally:
                 await client.close()
 
-        return asyncio.run(connected())
+        return self._inside(lambda: asyncio.run(connected()))
 
     def request(self, subject: str, content: object = None) -> dict[str, Any]:
         """One request to JetStream's API, or to a site."""

@@ -235,7 +235,9 @@ class Play:
             try:
                 await until(lambda hub=hub: self.shown(hub))
             except AssertionError:
-                raise AssertionError(f"{hub.socket}: {await hub.get('/api/sites')} {hub.log.read_text()[-3000:]}") from None
+                raise AssertionError(
+                    f"{hub.socket}: {await hub.get('/api/sites')} {hub.log.read_text()[-3000:]}"
+                ) from None
         try:
             await until(lambda: not self.differences())
         except AssertionError:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -93,25 +93,30 @@ def story(crowd: Crowd, computer: Host) -> Iterator[Step]:
     crowd.leave(VISITORS_MAC)
 
 
-def introduce(crowd: Crowd) -> None:
-    """Let devices send their names."""
+def introduce(
+    crowd: Crowd,
+    macs: Mapping[str, str] = AT_HOME,
+    by_mdns: Mapping[str, str] = BY_MDNS,
+    by_dhcp: Mapping[str, str] = BY_DHCP,
+) -> None:
+    """Let devices send their names, which are by address, as the MACs are."""
     from tests.core import built_frames  # scapy: half a second
 
     crowd.send(
-        *(built_frames.mdns((f"{name}.local.", "A", ip), source=ip, mac=AT_HOME[ip]) for ip, name in BY_MDNS.items()),
+        *(built_frames.mdns((f"{name}.local.", "A", ip), source=ip, mac=macs[ip]) for ip, name in by_mdns.items()),
         *(
-            built_frames.dhcp("request", ("hostname", name.encode()), mac=AT_HOME[ip], ciaddr=ip)
-            for ip, name in BY_DHCP.items()
+            built_frames.dhcp("request", ("hostname", name.encode()), mac=macs[ip], ciaddr=ip)
+            for ip, name in by_dhcp.items()
         ),
     )
 
 
 @contextmanager
-def a_lab() -> Iterator[Lab]:
+def a_lab(network: str = "10.77.0.0/24") -> Iterator[Lab]:
     """Build a LAN; where that is not permitted, end with a sentence."""
     with ExitStack() as undo:
         try:
-            lab = undo.enter_context(Lab())
+            lab = undo.enter_context(Lab(network))
         except (CommandFailed, OSError) as why:
             if "not permitted" not in str(why) and "denied" not in str(why):
                 raise
