@@ -19,6 +19,8 @@ from netscanctl.text import SENTENCE_LIMIT, clean
 RUN = Path("/run")
 ENABLED = Path("/etc/systemd/system/multi-user.target.wants")
 """Folder with a link for each enabled unit."""
+OF_HUB = {"hub", "nats"}
+"""Units that follow no daemon and have no status file: `netscand-hub doctor` is about them."""
 FILE = "status.json"
 LARGEST = 64 * 1024
 """Maximum bytes of a status file."""
@@ -79,7 +81,7 @@ def _by_name(path: Path) -> tuple[str, Path]:
 def missing_services(running: Iterable[ServiceStatus], enabled: Path = ENABLED) -> list[str]:
     """Return a line for each service that is enabled on this host and has no status: it does not run."""
     names = {path.stem.removeprefix("netscand-") for path in enabled.glob("netscand-*.service")}
-    missing = sorted(names - {status.name for status in running})
+    missing = sorted(names - OF_HUB - {status.name for status in running})
     return [f"{name} is not running; see journalctl -u netscand-{name} -n 20" for name in map(clean, missing)]
 
 

@@ -1,6 +1,7 @@
 """Commands of netscand-hub that set up the server, its sites and their keys: init, add-site, remove-site."""
 
 import argparse
+import asyncio
 import base64
 import errno
 import re
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 from msgspec import structs
 
@@ -44,6 +46,7 @@ from netscand.hub.places import (
     write,
 )  # fmt: skip
 from netscand.hub.server_config import KEY, Keys, server_text
+from netscand.protocol import Site, SiteList
 
 GIB = 2**30
 DEBIANS_OWN = {"host: 127.0.0.1", "port: 4222"}
@@ -104,6 +107,7 @@ def init(arguments: argparse.Namespace) -> int:
         print_line(f"stream {name}: {done}")
     if places.has_units and booted():
         systemctl("enable", "--now", "netscand-hub.service")
+        _until_hub_answers(settings.load(places.config).listen.unix)
         print_line("netscand-hub.service: running")
     print_line("next, at each site: the command that this prints: netscand-hub add-site NAME")
     return 0
@@ -255,6 +259,37 @@ def _start(places: Places, port: int, *, changed: bool) -> None:
     print_line(f"{SERVICE}.service: running")
 
 
+NO_ANSWER = (OSError, TimeoutError, aiohttp.ClientError, msgspec.DecodeError)
+"""What `ask` raises if no hub answers."""
+
+
+def ask(path: str) -> list[Site]:
+    """Return what the hub that runs here knows of its sites. Raises one of NO_ANSWER."""
+
+    async def get() -> list[Site]:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(path), raise_for_status=True) as session,
+            session.get("http://localhost/api/sites", timeout=aiohttp.ClientTimeout(START)) as answer,
+        ):
+            return msgspec.json.decode(await answer.read(), type=SiteList).sites
+
+    return asyncio.run(get())
+
+
+def _until_hub_answers(path: str) -> None:
+    """Wait until the hub serves: its unit has started before, when it begins to read the log. Raises ServerError."""
+    until = time.monotonic() + START
+    while True:
+        try:
+            ask(path)
+        except NO_ANSWER:
+            if time.monotonic() > until:
+                raise ServerError("netscand-hub.service does not answer; see journalctl -u netscand-hub") from None
+            time.sleep(0.2)
+        else:
+            return
+
+
 def _free_port(places: Places, port: int) -> None:
     """Stop Debian's server as it is after its installation. Raises ConfigError if another program has the port."""
     conf = Path("/etc/nats-server.conf")
@@ -402,8 +437,6 @@ async def purge(server: LogServer, site: str) -> int:
 
 async def until_followed(server: LogServer, stream: str) -> None:
     """Wait until a derived stream has everything of the log, for a while."""
-    import asyncio
-
     until = time.monotonic() + START
     while time.monotonic() < until:
         answer: dict[str, Any] = await server.request(f"STREAM.INFO.{stream}")

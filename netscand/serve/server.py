@@ -333,8 +333,11 @@ class Server:
         _check_reach((*addresses, *inherited_sockets), guard)
 
     def _unix_mode(self) -> tuple[int, int | None]:
-        closed = self._access.others == "none"
-        return 0o660 if closed else 0o666, self._guard.group if closed else None
+        """Return mode and group. Only a member can give it the socket; else all may connect, and the guard refuses."""
+        group = self._guard.group
+        may_give = group is None or os.geteuid() == 0 or group in (os.getegid(), *os.getgroups())
+        closed = self._access.others == "none" and may_give
+        return 0o660 if closed else 0o666, group if closed else None
 
     async def _finish_answers(self) -> None:
         """Wait until requests that came before are answered: a restart refuses none (FAULTS F2)."""

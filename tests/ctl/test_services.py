@@ -291,7 +291,9 @@ def test_a_service_run_by_hand_has_a_status_for_its_user(tmp_path: Path, monkeyp
 
 
 def test_an_enabled_service_without_a_status_does_not_run(tmp_path: Path) -> None:
-    for name in ("netscand-mqtt.service", "netscand-notify.service", "netscand.service", "ssh.service"):
+    """Those of a hub have none."""
+    others = ("netscand.service", "ssh.service", "netscand-hub.service", "netscand-nats.service")
+    for name in ("netscand-mqtt.service", "netscand-notify.service", *others):
         (tmp_path / name).touch()
     expected = ["notify is not running; see journalctl -u netscand-notify -n 20"]
     assert missing_services([status()], tmp_path) == expected

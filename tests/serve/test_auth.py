@@ -320,3 +320,18 @@ def test_the_checks_hold_on_the_wire(tmp_path: Path) -> None:
             assert len(lan.scanner.requested) == 1
 
     asyncio.run(play())
+
+
+def test_a_user_outside_the_group_serves_all_and_refuses_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As netscand-hub.service: it cannot give the socket to the group, so the kernel says who connects."""
+
+    async def play() -> None:
+        async with house(tmp_path, access={"others": "none", "group": "daemon"}) as lan:
+            daemon = grp.getgrnam("daemon").gr_gid
+            monkeypatch.setattr(os, "geteuid", lambda: 4711)
+            for groups, expected in (([], (0o666, None)), ([daemon], (0o660, daemon))):
+                monkeypatch.setattr(os, "getgroups", lambda groups=groups: groups)
+                assert lan.server._unix_mode() == expected
+            monkeypatch.undo()
+
+    asyncio.run(play())
