@@ -4,24 +4,36 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 
 import msgspec
 
 from netscand import sites
 from netscand.config import ConfigError
 from netscand.hub import settings
-from netscand.hub.administration import places_of, reload_keys
+from netscand.hub.administration import NO_ANSWER, ask, places_of, reload_keys
 from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
 from netscand.hub.places import SOON, Places, ends_within, openssl
 from netscand.hub.server_config import accounts_text
-from netscand.protocol import CheckReport, CheckResult
+from netscand.protocol import CheckReport, CheckResult, Site
 
 LEAST_FREE = 0.1
 """Part of the disk that must be free."""
 OLDEST = (2, 10)
 """Version of the server."""
 REPAIR = "netscand-hub doctor --repair"
+NAMED = 5
+"""Sites that a line names, at most."""
+HINTS = {
+    "silent": "at the site: netscanctl status, and journalctl -u netscand-uplink",
+    "missing": "at the site: the command of netscand-hub add-site; then netscanctl status",
+    "conflicting": "give one of the two another name, or stop its netscand-uplink",
+    "wrong_clock": "set the clock there: timedatectl set-ntp true",
+    "other_version": "upgrade netscand at the site, or here",
+    "behind": "it catches up by itself; if not, raise [uplink] rate at the site",
+}
+"""For a problem of a site; others need nothing, or journalctl."""
 
 
 def ok(check: str, found: str, hint: str | None = None) -> CheckResult:
@@ -65,7 +77,8 @@ def doctor(arguments: argparse.Namespace) -> int:
 def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
     """Check the files, then the server, then what it has."""
     try:
-        table = settings.load(places.config).hub
+        config = settings.load(places.config)
+        table = config.hub
     except ConfigError as wrong:
         yield failed("configuration", "; ".join(wrong.faults), "correct it; if it is missing: netscand-hub init HOST")
         return
@@ -80,6 +93,7 @@ def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
         yield failed("files", "; ".join(wrong.faults), "as root; if a file is missing: netscand-hub init")
     except ServerError as error:
         yield failed("server", str(error), "then run netscand-hub doctor again")
+    yield from check_sites(config.listen.unix, places)
 
 
 def check_files(places: Places) -> Iterator[CheckResult]:
@@ -235,3 +249,47 @@ async def direct(server: LogServer, stream: str, which: dict[str, object]) -> di
     """Return the headers of a message in a stream; of one that is not there, only its status."""
     message = await server.raw(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(which))
     return {str(key): value for key, value in (message.headers or {}).items()}
+
+
+# ---- the sites, by the hub's own API
+
+
+def check_sites(socket: str, places: Places) -> Iterator[CheckResult]:
+    """Check what the running hub knows of each site: silence, clock, version, and other problems."""
+    try:
+        found = ask(socket)
+    except NO_ANSWER as error:
+        reason = getattr(error, "strerror", None) or str(error) or "no answer"
+        yield warning("hub", f"netscand-hub does not run: {socket}: {reason}", "systemctl start netscand-hub")
+        return
+    try:
+        expected: Collection[str] = places.read_keys().sites
+    except ConfigError:  # reported above
+        expected = ()
+    troubles = dict(problems(found, expected))
+    good = len({site.site for site in found} - {site for sites in troubles.values() for site in sites})
+    yield ok("sites", f"{good} of {len(found)} connected, with this version, and without a problem")
+    for word, by_site in troubles.items():
+        named = "; ".join(f"{site}: {why}" for site, why in list(by_site.items())[:NAMED])
+        others = f"; and {len(by_site) - NAMED} others" if len(by_site) > NAMED else ""
+        yield warning("sites", named + others, HINTS.get(word, "see journalctl -u netscand-hub"))
+
+
+def problems(found: list[Site], expected: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each problem with the sentences about it, by site."""
+    by_word: dict[str, dict[str, str]] = {}
+    for site in found:
+        if site.state != "connected":
+            since = (
+                f"{site.state} since {_shown(site.since)}" if site.since else "nothing was heard since the hub started"
+            )
+            by_word.setdefault("silent", {})[site.site] = f"silent {since}"
+        for word, why in zip(site.problems, site.why, strict=True):
+            by_word.setdefault(word, {})[site.site] = why
+    for name in sorted(set(expected) - {site.site for site in found}):
+        by_word.setdefault("missing", {})[name] = "has a key, and has published nothing"
+    yield from by_word.items()
+
+
+def _shown(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -54,6 +54,8 @@ class HubServer:
         self.places = Places(self.config)
         self.process: subprocess.Popen[bytes] | None = None
         self.said = self.hub("init", "localhost", "--port", str(self.port), "--size", "1")
+        with self.config.open("a") as out:
+            out.write(f'[listen]\nunix = "{folder / "hub.sock"}"\ntcp = []\n')
         self.start()
         self.hub("init")
         for name in names:

@@ -4,9 +4,12 @@ import asyncio
 import gc
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -16,14 +19,14 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error
 
-from netscand import nats_settings, sites
-from netscand.hub import log_server
+from netscand import __version__, nats_settings, protocol, sites
+from netscand.hub import doctor, log_server
 from netscand.hub.places import Places, make_authority
 from netscand.hub.server_config import Keys, accounts
 from tests.ctl.fake_daemon import DEADLINE
 from tests.engines.hub_server import HubServer, free_port, new_public_key
 from tests.engines.mosquitto import wait
-from tests.lab.spaces import temporary_folder
+from tests.lab.spaces import ROOT, temporary_folder
 
 # nats-py leaves the socket of a connection that the server refused to the garbage collector.
 pytestmark = [
@@ -349,8 +352,55 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
     own.hub("doctor", "--repair")
     report = json.loads(own.hub("doctor", "--json"))
     assert report["ok"]
-    assert {one["verdict"] for one in report["checks"]} == {"ok"}
+    assert {one["check"] for one in report["checks"] if one["verdict"] != "ok"} == {"hub"}
     assert own.subjects() == {MINE: 2}
+
+
+def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
+    """A wrong clock, another version, a site that published nothing; and in one line that no hub runs."""
+    own.join("school")
+    said = own.hub("doctor")
+    (line,) = [one for one in said.splitlines() if "netscand-hub does not run" in one]
+    assert line.startswith("warning  hub ")
+    assert str(own.folder / "hub.sock") in line
+    argv = [sys.executable, "-m", "netscand.hub", "--config", str(own.config)]
+    with (own.folder / "hub.log").open("ab") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=ROOT)
+
+    async def live() -> None:
+        site = await own.connect("house")
+        alive = sites.Alive(
+            cursor=None, now="2001-02-03T04:05:06Z", instance="x", version="0.0.9", backlog=0, commands=False
+        )
+        while "of 1 connected" not in await asyncio.to_thread(own.hub, "doctor"):
+            await site.publish(sites.alive_subject("house"), protocol.encode(alive))
+            await site.flush()
+        await site.close()
+
+    try:
+        run(live())
+        said = own.hub("doctor")
+    finally:
+        process.terminate()
+        process.wait()
+    assert "0 of 1 connected, with this version" in said
+    assert re.search(r"house: the site's clock is \d+ s behind\n.* set the clock there", said)
+    assert f"house: the site has netscand 0.0.9, this hub {__version__}\n" in said
+    assert "school: has a key, and has published nothing\n" in said
+
+
+def test_silent_sites_are_named_in_one_line() -> None:
+    """At most five of them, since when, and how many others."""
+    counts = protocol.Counts(online=0, offline=0, unknown=1)
+    found = [
+        protocol.Site(
+            site=f"s{number}", state="silent", problems=[], why=[], since="2026-11-30T08:09:10.5Z", cursor=None,
+            version=None, instance=None, backlog=0, clock_offset=None, commands=False, devices=counts, networks=0,
+        )
+        for number in range(7)
+    ]  # fmt: skip
+    ((word, by_site),) = doctor.problems(found, ["s0"])
+    assert (word, len(by_site), by_site["s6"]) == ("silent", 7, "silent since 2026-11-30 08:09 UTC")
 
 
 def test_errors_name_the_place_and_what_to_do(hub: HubServer, folder: Path) -> None:
