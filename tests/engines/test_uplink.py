@@ -430,7 +430,14 @@ def test_the_administrator_makes_the_streams(start: Start, server: NatsServer, d
     (config := folder / "admin.toml").write_text(
         f'[uplink]\nserver = "{server.url}"\nsite = "admin"\nkey_file = "{_write(folder / "admin.key", secret)}"\n'
     )
-    done = program(config, "streams")
+    large = program(config, "streams", "--size", "99999999")
+    assert large.returncode == 69
+    assert large.stderr == (
+        "netscand-uplink: cannot make stream NETSCAN: insufficient storage resources available; give it less: "
+        "--size GIB\n"
+    )
+    assert "--size 0.001: expected 0.01 or more GiB" in program(config, "streams", "--size", "0.001").stderr
+    done = program(config, "streams", "--size", "0.0625")
     assert (done.stdout.count(": ready\n"), done.stderr, done.returncode) == (4, "", 0)
     found = server.request(f"$JS.API.STREAM.INFO.{sites.LOG}")["config"]
     assert (found["subjects"], found["compression"], found["max_age"]) == (

@@ -18,6 +18,8 @@ from netscanctl.stream import follow
 from netscand import nats_settings, sites
 from netscand.config import ConfigError
 
+DEFAULT_SIZE, LEAST_SIZE = 10.0, 10 * 2**20
+"""Of the log: GiB, bytes."""
 CREDENTIAL = Path("/etc/credstore") / KEY
 
 
@@ -52,6 +54,9 @@ class UplinkProgram(Program[Uplink]):
             "--ca", metavar="CERTIFICATE", help="with join: authority of the server's certificate, a file or base64"
         )
         parser.add_argument("--replace", action="store_true", help="with join: also if this site has another name")
+        parser.add_argument(
+            "--size", type=float, metavar="GIB", help="with streams: GiB of the log at most (default 10)"
+        )
         parser.add_argument("--no-start", action="store_true", help="with join: do not enable and start the service")
         return parser
 
@@ -81,7 +86,10 @@ class UplinkProgram(Program[Uplink]):
             if arguments.dry_run:
                 asyncio.run(dry_run(connection.find(), table))
             else:
-                asyncio.run(at_server(table, make_streams=arguments.command == "streams"))
+                size = int((DEFAULT_SIZE if arguments.size is None else arguments.size) * 2**30)
+                if size < LEAST_SIZE:
+                    raise ConfigError(f"--size {arguments.size:g}: expected 0.01 or more GiB")
+                asyncio.run(at_server(table, size if arguments.command == "streams" else None))
         except ConfigError as wrong:
             sys.exit(self._print(f"\nnetscand-{self.name}: ".join(wrong.faults), EX_CONFIG))
         except Failure as failure:
@@ -116,15 +124,18 @@ async def dry_run(daemon: Daemon, table: Uplink) -> None:
                 return
 
 
-async def at_server(table: Uplink, *, make_streams: bool) -> None:
-    """Make the streams, or make this machine the owner of the site's name. Raises ConfigError or Failure."""
+async def at_server(table: Uplink, size: int | None) -> None:
+    """Make the streams, with so many bytes of the log; None: make this machine the owner of the site's name.
+
+    Raises ConfigError or Failure.
+    """
     from netscanctl.services.uplink.server import ServerError, connect
     from netscanctl.services.uplink.service import claim
 
     try:
         async with connect(table, table.seed(credentials() or CREDENTIAL.parent), table.tls()) as server:
-            if make_streams:
-                for stream in sites.streams():
+            if size is not None:
+                for stream in sites.streams(size=size):
                     await server.make_stream(stream)
                     sys.stdout.write(f"{stream['name']}: ready\n")
             else:

@@ -25,8 +25,9 @@ PING = 15
 CLOSE = 2.0
 """Seconds to close."""
 NO_RESPONDERS, NOT_FOUND = "503", "404"
-WRONG_LAST_SEQUENCE, STREAM_EXISTS = 10071, 10058
-"""Error codes of JetStream: the subject has a message already; the stream has another configuration."""
+WRONG_LAST_SEQUENCE, STREAM_EXISTS, NO_STORAGE = 10071, 10058, 10047
+"""Error codes of JetStream: the subject has a message already; the stream has another configuration; the disk, or what
+the server may use of it, is too small."""
 
 
 class ServerError(Exception):
@@ -132,7 +133,8 @@ class Server:
             if answer.error is None or answer.error.err_code != STREAM_EXISTS:
                 break
         if answer.error is not None:
-            raise ServerError(f"cannot make stream {stream['name']}: {answer.error.description}")
+            hint = "; give it less: --size GIB" if answer.error.err_code == NO_STORAGE else ""
+            raise ServerError(f"cannot make stream {stream['name']}: {answer.error.description}{hint}")
 
     async def _put(self, subject: str, payload: bytes, headers: dict[str, str]) -> bool:
         stored: asyncio.Future[bool] = self._loop.create_future()
