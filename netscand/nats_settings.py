@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 SEED = re.compile(r"SU[A-Z2-7]{56}")
 """Private half of an NKey of a user."""
 PORT = 4222
-LIBRARY = "/opt/netscand-sites"
-"""Where docs/sites.md installs nats-py, which Debian lacks."""
+LIBRARIES = ("/usr/share/netscand/libraries", "/opt/netscand-sites")
+"""Where nats-py is, which Debian lacks: that of the Debian package, or one of the administrator's."""
 MISSING = {"nats", "nkeys", "nacl"}
 
 
@@ -38,8 +38,7 @@ def with_port(server: str) -> str:
 
 def find_library() -> None:
     """Let nats-py be found, behind everything else."""
-    if LIBRARY not in sys.path:
-        sys.path.append(LIBRARY)
+    sys.path += [folder for folder in LIBRARIES if folder not in sys.path]
 
 
 def host_and_port(server: str) -> tuple[str, int]:

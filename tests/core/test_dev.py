@@ -246,7 +246,7 @@ def test_setup_says_every_size(checkout: Checkout) -> None:
     checkout.everything()
     done = checkout.run("setup")
     assert (done.returncode, done.stdout) == (0, "")
-    installing = "dev: installing requirements/run.txt into .venv (about 75 MB)\n"
+    installing = "dev: installing requirements/run.txt into .venv (about 85 MB)\n"
     assert done.stderr == f"{installing}dev: ready; next: sudo ./dev run, or sudo ./dev demo\n"
     done = checkout.run("setup", "--test")
     first, second, last = done.stderr.splitlines()

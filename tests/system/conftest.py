@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -116,7 +117,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deb(machines: None, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, built; lintian had nothing to say."""
     tree("build")
-    return Path(command(sources / "packaging" / "deb", tmp_path_factory.mktemp("deb")).strip())
+    return build_deb(sources, tmp_path_factory.mktemp("deb"))
+
+
+def build_deb(sources: Path, folder: Path) -> Path:
+    """Build both packages of a checkout that has no environment of its own; return the one of netscand."""
+    return Path(command("env", f"PYTHON={sys.executable}", sources / "packaging" / "deb", folder).strip())
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.core.test_documents import installed_documents
 from tests.lab.spaces import command
+from tests.system.conftest import build_deb
 from tests.system.fresh import Fresh
 from tests.system.machine import tree
 
@@ -19,7 +20,7 @@ def test_built_twice_it_is_the_same_bytes(deb: Path, sources: Path, tmp_path: Pa
     for path in checkout.rglob("*"):
         os.utime(path, (time.time() - 1e7, time.time() - 1e7))
         path.chmod(0o775 if path.is_dir() or os.access(sources / path.relative_to(checkout), os.X_OK) else 0o664)
-    again = Path(command(checkout / "packaging" / "deb", tmp_path / "out").strip())
+    again = build_deb(checkout, tmp_path / "out")
     assert again.name == deb.name
     assert again.read_bytes() == deb.read_bytes()
 
