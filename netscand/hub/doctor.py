@@ -280,9 +280,7 @@ def problems(found: list[Site], expected: Collection[str]) -> Iterator[tuple[str
     by_word: dict[str, dict[str, str]] = {}
     for site in found:
         if site.state != "connected":
-            since = (
-                f"{site.state} since {_shown(site.since)}" if site.since else "nothing was heard since the hub started"
-            )
+            since = f"since {_shown(site.since)}" if site.since else "since the hub started"
             by_word.setdefault("silent", {})[site.site] = f"silent {since}"
         for word, why in zip(site.problems, site.why, strict=True):
             by_word.setdefault(word, {})[site.site] = why
