@@ -260,10 +260,10 @@ def _start(places: Places, port: int, *, changed: bool) -> None:
 
 
 NO_ANSWER = (OSError, TimeoutError, aiohttp.ClientError, msgspec.DecodeError)
-"""What `ask` raises if no hub answers."""
+"""What `sites_of_hub` raises if no hub answers."""
 
 
-def ask(path: str) -> list[Site]:
+def sites_of_hub(path: str) -> list[Site]:
     """Return what the hub that runs here knows of its sites. Raises one of NO_ANSWER."""
 
     async def get() -> list[Site]:
@@ -281,7 +281,7 @@ def _until_hub_answers(path: str) -> None:
     until = time.monotonic() + START
     while True:
         try:
-            ask(path)
+            sites_of_hub(path)
         except NO_ANSWER:
             if time.monotonic() > until:
                 raise ServerError("netscand-hub.service does not answer; see journalctl -u netscand-hub") from None

@@ -12,7 +12,7 @@ import msgspec
 from netscand import sites
 from netscand.config import ConfigError
 from netscand.hub import settings
-from netscand.hub.administration import NO_ANSWER, ask, places_of, reload_keys
+from netscand.hub.administration import NO_ANSWER, places_of, reload_keys, sites_of_hub
 from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
 from netscand.hub.places import SOON, Places, ends_within, openssl
 from netscand.hub.server_config import accounts_text
@@ -257,7 +257,7 @@ async def direct(server: LogServer, stream: str, which: dict[str, object]) -> di
 def check_sites(socket: str, places: Places) -> Iterator[CheckResult]:
     """Check what the running hub knows of each site: silence, clock, version, and other problems."""
     try:
-        found = ask(socket)
+        found = sites_of_hub(socket)
     except NO_ANSWER as error:
         reason = getattr(error, "strerror", None) or str(error) or "no answer"
         yield warning("hub", f"netscand-hub does not run: {socket}: {reason}", "systemctl start netscand-hub")
