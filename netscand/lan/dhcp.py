@@ -130,7 +130,7 @@ def _options(message: bytes) -> dict[int, bytes]:
     """
     options: dict[int, bytes] = {}
     for number, start, end in spots(message):
-        if number in READ:
+        if start < end and number in READ:  # an empty option says nothing
             options[number] = options.get(number, b"") + message[start:end]
     if not options.get(MESSAGE_TYPE):
         options[MESSAGE_TYPE] = b"\0"

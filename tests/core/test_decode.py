@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from netscand.core.model import Evidence, Ip, Mac, Observation
+from netscand.core.model import Evidence, Ip, Lease, Mac, Observation
 from netscand.lan import decode, dns, nbns
 from tests.core import built_frames, captured_frames
 
@@ -49,13 +49,17 @@ DUID = bytes.fromhex("00020000ab11a1b2c3d4e5f60718")
         "DHCLIENT_DISCOVER": [says(CLIENT, None, DHCP, "janes-laptop", joining=True, parameters=bytes((1, 3)))],
         "DHCLIENT_REQUEST": [
             says(
-                CLIENT, None, DHCP, "janes-laptop", joining=True, dhcp_server=ip("10.77.0.1"), parameters=bytes((1, 3))
+                CLIENT, None, DHCP, "janes-laptop", joining=True, dhcp_server=ip("10.77.0.1"), parameters=bytes((1, 3)),
+                lease=Lease(ip("10.77.0.1"), ip("10.77.0.102"), None, 12.5),
             ),
         ],
         "DNSMASQ_OFFER": [says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1"))],
         "DNSMASQ_ACK": [
             says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1")),
-            says(CLIENT, "10.77.0.102", Evidence.PROXIED, joining=True, via=SERVER),
+            says(
+                CLIENT, "10.77.0.102", Evidence.PROXIED, joining=True, via=SERVER,
+                lease=Lease(ip("10.77.0.1"), ip("10.77.0.102"), 3600, 12.5),
+            ),
         ],
         "NETWORKD_DISCOVER": [says(
             NETWORKD, None, DHCP, "server", joining=True, client_id=DUID, parameters=bytes.fromhex("01030c0f1a212a79")
