@@ -128,7 +128,7 @@ def test_show_prints_reason_presence_and_events(ctl: Ctl, eventful: FakeDaemon) 
         PresenceDay(date="2026-02-02", online_seconds=0, unknown_seconds=0),
     ]
     answer = ctl.run("show", "host8").stdout
-    lines = dict(line.split(maxsplit=1) for line in answer.splitlines()[:14] if line)
+    lines = dict(line.split(maxsplit=1) for line in answer.partition("\n\n")[0].splitlines())
     assert lines["status"].startswith("offline since 2026-11-24 07:02:11 (")
     assert lines["reason"] == "3 probes and 1 request unanswered, silent for 11.2 s"
     assert lines["presence"] == "█_  online 50 % of the last 2 d"

@@ -101,6 +101,7 @@ def test_exec_passes_the_fields_of_an_event_as_variables(ctl: Ctl, tmp_path: Pat
     ctl.daemon.send(event("discovered", device(9, hostname=name, ip=None), address="192.168.1.9"))
     until(printed.exists, printed)
     assert dict(line.split("=", 1) for line in printed.read_text().splitlines()) == {
+        "NETSCAND_SITE": "",
         "NETSCAND_KIND": "discovered", "NETSCAND_AT": LATER, "NETSCAND_CURSOR": "k3f9-2", "NETSCAND_NETWORK": HOME,
         "NETSCAND_OTHER": "", "NETSCAND_IP": "192.168.1.9", "NETSCAND_MAC": "a4:83:e7:00:00:09",
         "NETSCAND_NAME": f"客厅 $(touch {tmp_path}/owned);`touch {tmp_path}/owned`[2J",

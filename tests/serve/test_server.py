@@ -315,6 +315,7 @@ def test_the_server_imports_only_what_it_may() -> None:
                 own = words[1].startswith(("netscand.serve", "netscand.core"))
                 assert own or words[1] in (
                     "netscand",
+                    "netscand.checkout",
                     "netscand.config",
                     "netscand.protocol",
                     "netscand.validation_messages",
