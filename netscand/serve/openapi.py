@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 TAGS = {
     "devices": "Devices, and a user's annotations of them.",
-    "people": "People: sets of devices.",
     "events": "The history, and the stream.",
     "networks": "Networks, and scans of them.",
     "daemon": "The daemon itself.",
@@ -29,9 +28,6 @@ TAGS = {
 
 NAMED = {protocol.Status: "Status", protocol.EventKind: "EventKind"}
 """Types that are components beside the structs."""
-
-IN_PATH = {"mac": MacText, "name": protocol.PersonName}
-"""Parts of paths, and their types."""
 
 MESSAGES = (*get_args(protocol.ServerMessage), *get_args(protocol.ClientMessage))
 REFERENCE = "#/components/schemas/{name}"
@@ -112,17 +108,13 @@ class _Schemas:
 
 
 def _operation(route: "Route", schemas: _Schemas) -> dict[str, Any]:
-    path = [
-        {"name": name, "in": "path", "required": True, "schema": schemas.of(kind)}
-        for name, kind in IN_PATH.items()
-        if f"{{{name}}}" in route.path
-    ]
+    path = [{"name": "mac", "in": "path", "required": True, "schema": schemas.of(MacText)}]
     operation: dict[str, Any] = {
         "summary": (route.handler.__doc__ or "").partition("\n")[0],
         "operationId": route.operation,
         "tags": [route.tag],
         "parameters": [
-            *path,
+            *(path if "{mac}" in route.path else ()),
             *(_parameter(query, schemas) for query in route.query or ()),
         ],
         "responses": {str(status): _answer(status, found, schemas) for status, found in route.answers.items()},
