@@ -91,7 +91,7 @@ QUEUE = ("printers/", "/printers/")
 
 # ---- models in TXT records -----------------------------------------------------------------------------------------
 # Service type (`*`: any), key, beginning of the value in lower case. Sources: Apple's identifiers of models; AirPlay 2
-# of other makers, of whom some make only speakers or TVs; Google Cast; Synology; Fronius; Sonoff; Shelly.
+# of other makers, some of which make only speakers or TVs; Google Cast; Synology; Fronius; Sonoff; Shelly.
 
 TXT = r"""
 laptop: * model=macbook
