@@ -48,7 +48,7 @@ def test_two_accounts_that_connect_and_close(shared: Scene, attack_seconds: floa
         outcomes = [attacker.outcome() for attacker in attackers]
         del fire
     print(*outcomes, sep="\n")
-    assert sum(each.opened for each in outcomes) > 1000 * attack_seconds
+    assert sum(each.opened for each in outcomes) > 300 * attack_seconds
     assert not failed
     measured.check()
 

@@ -99,6 +99,8 @@ def test_a_hub_and_two_sites_in_few_commands(debian13: Installed, cabin: Machine
         hub.run("systemctl", "disable", "--now", "netscand-uplink", check=False)
         hub.write("/etc/netscand/services.toml", services)
         hub.run("apt-get", "purge", "--yes", "netscand-hub", "nats-server", check=False, timeout=300)
+        for unit in ("netscand-nats", "netscand-hub"):
+            assert hub.show(unit, "ActiveState") == {"ActiveState": "inactive"}
         hub.run("gpasswd", "--delete", "ann", "netscan", check=False)
         for place in ("/etc/credstore/netscand-uplink.key", "/etc/netscand/uplink-ca.pem"):
             hub.run("rm", "-rf", place)

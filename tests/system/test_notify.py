@@ -53,11 +53,11 @@ def test_a_phone_shows_a_new_device(installed: Installed) -> None:
         machine.run(*command.split())
         assert soon(lambda: "notify running, up to date" in machine.run("netscanctl", "status", user="ann").stdout)
         assert not messages(), "what is there already is not new"
-        mac = installed.crowd.join("10.77.0.252", "02:00:00:00:77:02")
+        mac = installed.crowd.join("10.77.0.253", "02:00:00:00:77:02")
         assert soon(messages)
         (found,) = messages()
         assert found["title"] == f"New device: {mac}"
-        assert "10.77.0.252" in found["message"]
+        assert "10.77.0.253" in found["message"]
         assert machine.show("netscand-notify", "NRestarts", "DynamicUser") == {"NRestarts": "0", "DynamicUser": "yes"}
         assert machine.run("netscand-notify", "test", "ntfy").stdout == "ntfy: accepted\n"
     finally:

@@ -16,6 +16,7 @@ import pytest
 from tests.lab.asking import soon
 from tests.system.conftest import Installed
 from tests.system.load import asking
+from tests.system.machine import Machine
 
 SOCKET = "/run/netscand/netscand.sock"
 CONFIG = "/etc/netscand/netscand.toml"
@@ -428,6 +429,7 @@ def test_an_upgrade_refuses_nobody_and_purging_leaves_nothing(debian13: Installe
         clients.wait_for(sum(clients.outcomes.values()) + 300)
     assert set(clients.outcomes) == {"200"}, clients.outcomes
     assert debian13.ready() != pid
+    run_a_service(machine)
     removed = machine.run("apt-get", "remove", "--yes", "netscand", timeout=120)
     assert "triggering units" not in removed.stdout + removed.stderr
     assert machine.path(CONFIG).exists()
@@ -457,11 +459,21 @@ def test_packaging_install_upgrades_and_takes_everything_away(debian12: Installe
         clients.wait_for(sum(clients.outcomes.values()) + 250)
     assert set(clients.outcomes) == {"200"}, clients.outcomes
     assert debian12.ready() != pid
+    run_a_service(debian12.machine)
     install(debian12.machine, "--remove")
     assert debian12.machine.path(CONFIG).exists()
     assert not debian12.machine.path("/opt/netscand").exists()
     install(debian12.machine, "--purge")
     left(debian12)
+
+
+def run_a_service(machine: Machine) -> None:
+    """One that is off by default, with a secret, runs when all is removed."""
+    machine.write("/etc/netscand/services.toml", '[notify]\nntfy = "http://127.0.0.1:9/netscand-4f7q2x9k"\n')
+    machine.path("/etc/credstore").mkdir(mode=0o700, exist_ok=True)
+    machine.write("/etc/credstore/netscand-notify.token", "secret\n", 0o600)
+    machine.run("systemctl", "enable", "--now", "netscand-notify")
+    assert machine.show("netscand-notify", "ActiveState") == {"ActiveState": "active"}
 
 
 def left(installed: Installed) -> None:
@@ -470,6 +482,7 @@ def left(installed: Installed) -> None:
     everywhere = ("find", "/", "/run", "/tmp", "-xdev")
     found = installed.machine.out(*everywhere, "-iname", "*netscan*", "-not", "-path", "/root/*").splitlines()
     assert [path for path in found if not path.startswith("/etc/netscand-blind")] == []
+    assert not installed.machine.run("systemctl", "list-units", "--no-legend", "netscand*").stdout
     for table in ("passwd", "group"):
         assert installed.machine.run("getent", table, "netscan", check=False).returncode != 0
     assert "netscand" not in installed.machine.run("systemctl", "list-unit-files", "--no-legend").stdout

@@ -16,9 +16,11 @@ export async function askForget(name) {
 export function show(dialog) {
   if (dialog.open) return Promise.resolve("");
   return new Promise((resolve) => {
-    dialog.returnValue = "";
     const form = find("form", dialog);
-    const leave = (value) => dialog.close(value);
+    const leave = (value) => {
+      dialog.close(value);
+      resolve(value);
+    };
     form.onsubmit = (event) => {
       event.preventDefault();
       leave(event.submitter?.value || form.querySelector("[type=submit]").value);
@@ -27,7 +29,10 @@ export function show(dialog) {
       const button = event.target.closest("button[type=button]");
       if (button) leave(button.value);
     };
-    dialog.onclose = () => resolve(dialog.returnValue);
+    // Escape; not the close before, whose event comes after the dialog is open again.
+    dialog.onclose = () => {
+      if (!dialog.open) resolve("");
+    };
     dialog.showModal();
   });
 }
