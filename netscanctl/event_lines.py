@@ -5,16 +5,17 @@ as wide as the terminal: one column identifies the device (name, else vendor, el
 MAC, and the reason is cut. Among the events of one device, no column identifies it, and the reason is wrapped instead.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from netscanctl.render import GAP, NONE, Paint, kind_of, moment, name_of, span, title, vendor_of
 from netscanctl.text import SENTENCE_LIMIT, SGR, clean, fit, pad, width, wrap
-from netscand.protocol import Event
+from netscand.protocol import Event, Person
 
 MARKS = {
     "discovered": "+", "online": "+", "offline": "-", "forgotten": "-", "address_conflict": "!", "gateway_changed": "!",
     "dhcp_server_seen": "!", "network_down": "!", "network_silent": "!", "flood": "!", "site_silent": "!",
+    "person_home": "+", "person_away": "-",
 }  # fmt: skip
 """Kind → mark in front of it; `~` for every other kind."""
 KIND = 16
@@ -26,7 +27,7 @@ IDENTITY, MOST_IDENTITY = 17, 64
 """Columns of the name, else vendor, else MAC, on a terminal: at least those of a MAC, and at most."""
 NARROW, WIDE, ROOMY = 72, 120, 160
 """Columns from which on a terminal has room for the address, the MAC, and any IPv6 address."""
-ANNOTATIONS = ("label", "known", "notes", "patience", "kind")
+ANNOTATIONS = ("label", "known", "notes", "patience", "kind", "tags")
 """Fields of a device that users set."""
 MIN_REASON = 8
 """Columns below which a reason is not cut; such a narrow terminal wraps."""
@@ -98,6 +99,8 @@ def _line(event: Event, at: str, paint: Paint, columns: int | None) -> str:
 
 
 def _cells_in_a_pipe(event: Event) -> list[str]:
+    if event.person:
+        return [clean(event.person.name)]
     if event.device is None:
         return [clean(event.network or NONE), *([clean(event.address)] if event.address else [])]
     name, vendor = name_of(event.device), vendor_of(event.device)
@@ -168,9 +171,20 @@ def detail(event: Event) -> str:
             return ", ".join(
                 f"{key} {_value(was[key])} → {_value(getattr(device, key))}" for key in ANNOTATIONS if key in was
             )
+        case "person_changed" if event.person:
+            return _person_detail(event.person, was)
         case "gateway_changed" if event.other:
             return f"was {other}"
     return ""
+
+
+def _person_detail(person: Person, was: Mapping[str, object]) -> str:
+    """Return the devices that a person got and lost, and the former name."""
+    before = {str(each["mac"]) for each in was.get("devices") or () if isinstance(each, dict)}  # type: ignore[attr-defined]
+    now = {each.mac for each in person.devices}
+    name = was.get("name")
+    parts = [f"+{clean(mac)}" for mac in sorted(now - before)] + [f"-{clean(mac)}" for mac in sorted(before - now)]
+    return ", ".join(([f"was {clean(name)}"] if isinstance(name, str) and name != person.name else []) + parts)
 
 
 def _value(annotation: object) -> str:
@@ -179,4 +193,6 @@ def _value(annotation: object) -> str:
         return "yes" if annotation else "no"
     if isinstance(annotation, int | float):
         return span(annotation)
+    if isinstance(annotation, list):
+        return clean(" ".join(map(str, annotation))) or NONE
     return NONE if annotation is None else f"'{clean(annotation)}'"

@@ -40,6 +40,8 @@ def environment(event: Event) -> dict[bytes, bytes]:
         "MAC": device and device.mac, "NAME": device and (device.label or device.hostname),
         "VENDOR": device and device.vendor, "STATUS": device and device.status,
         "KNOWN": device and ("yes" if device.known else "no"), "SITE": event.site or None,
+        "TAGS": device and " ".join(device.tags),
+        "PERSON": event.person.name if event.person else None,
     }  # fmt: skip
     return {f"NETSCAND_{name}".encode(): clean(value or "", SENTENCE_LIMIT).encode() for name, value in fields.items()}
 

@@ -15,7 +15,7 @@ from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand.protocol import Device
 
 CSV_HEADER = ("status", "ip", "mac", "name", "hostname", "label", "vendor", "kinds", "known", "status_since",
-            "first_seen", "last_seen", "reason", "notes", "kind")  # fmt: skip
+            "first_seen", "last_seen", "reason", "notes", "kind", "tags")  # fmt: skip
 FORMULA = re.compile(r"(^|[;,|])(\s*)(?=[=+\-@＝＋－＠])")  # full-width forms too
 """Characters that start a formula in a spreadsheet (T9), also after separators other than the comma."""
 _HOSTNAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I)
@@ -37,7 +37,7 @@ def as_csv(devices: Iterable[Device]) -> str:
         cells = (device.status, device.ip, device.mac, device.label or device.hostname, device.hostname, device.label,
                  device.vendor, " ".join(device.kinds), "yes" if device.known else "no",
                  *(("",) * 3 if is_never_seen(device) else times), device.reason, device.notes,
-                 device.kind or "", *((device.site or "",) if with_sites else ()))  # fmt: skip
+                 device.kind or "", " ".join(device.tags), *((device.site or "",) if with_sites else ()))  # fmt: skip
         writer.writerow([_cell(cell) for cell in cells])
     return out.getvalue()
 

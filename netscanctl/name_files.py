@@ -8,8 +8,9 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from netscanctl.export import FORMULA
-from netscanctl.params import as_ip, as_mac
+from netscanctl.params import TAG_RULE, as_ip, as_mac, is_tag
 from netscanctl.text import clean
+from netscand.protocol import MOST_TAGS
 
 LONGEST_LINE = 64 * 1024
 """Bytes of a line; what is longer is no file of names."""
@@ -30,6 +31,7 @@ class Entry(NamedTuple):
     name: str = ""
     known: bool = False
     notes: str = ""
+    tags: tuple[str, ...] = ()
     at: int = 0
     """Of several entries of a device, the one with the highest number counts, and of equal ones the last."""
 
@@ -242,7 +244,12 @@ def _of_row(number: int, row: list[str], names: Mapping[str, int]) -> Entry | Ba
     if "devmac" in names and mac.lower() == "internet":  # NetAlertX lists its uplink as a device
         return None
     known = cell(["known"]).lower() in _YES or cell(_NEW_COLUMNS) == "0"
-    return _entry(number, mac, cell(_NAME_COLUMNS), known=known, notes=cell(_NOTES_COLUMNS))
+    tags = tuple(cell(["tags"]).lower().replace(",", " ").split())
+    if bad := next((tag for tag in tags if not is_tag(tag)), ""):
+        return BadLine(number, f'"{clean(bad)}" is not a tag; {TAG_RULE}')
+    if len(tags) > MOST_TAGS:
+        return BadLine(number, f"{len(tags)} tags are more than a device may have ({MOST_TAGS}); remove some")
+    return _entry(number, mac, cell(_NAME_COLUMNS), known=known, notes=cell(_NOTES_COLUMNS), tags=tags)
 
 
 FORMULA_QUOTE = re.compile(FORMULA.pattern.replace(r"(?=", r"'(?="))
@@ -252,14 +259,16 @@ FORMULA_QUOTE = re.compile(FORMULA.pattern.replace(r"(?=", r"'(?="))
 # ---- entries -------------------------------------------------------------------------------------------------------
 
 
-def _entry(number: int, mac: str, name: str, *, known: bool = False, notes: str = "", at: int = 0) -> Entry | BadLine:
+def _entry(
+    number: int, mac: str, name: str, *, known: bool = False, notes: str = "", tags: tuple[str, ...] = (), at: int = 0
+) -> Entry | BadLine:
     """Return an entry of a MAC, or why the line is a bad one."""
     found = _mac(mac)
     if found is None:
         return BadLine(number, f'"{clean(mac)}" is not a MAC address such as a4:83:e7:12:34:56')
     if int(found[1], 16) & 1 or found == "00:00:00:00:00:00":
         return BadLine(number, f"{found} is not the address of one device (multicast, or zero)")
-    return _checked(Entry(number, found, "", "" if as_ip(name) else name, known, notes, at))
+    return _checked(Entry(number, found, "", "" if as_ip(name) else name, known, notes, tags, at))
 
 
 def _checked(entry: Entry) -> Entry | BadLine:

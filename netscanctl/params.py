@@ -2,17 +2,29 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from ipaddress import IPv4Address, IPv4Network, ip_address, summarize_address_range
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import click
 
 from netscanctl.client import Client, Failure, Usage, device_path, find_daemon, socket_or_url
 from netscanctl.render import title
 from netscanctl.text import clean
-from netscand.protocol import Conflict, Device, DeviceList, EventKind, NetworkList, SiteList, has_name
+from netscand.protocol import (
+    LONGEST_TAG,
+    TAG_PATTERN,
+    Conflict,
+    Device,
+    DeviceList,
+    EventKind,
+    NetworkList,
+    PeopleList,
+    SiteList,
+    has_name,
+)
 
 # ---- duration ------------------------------------------------------------------------------------------------------
 # Durations on the command line: seconds, or with a unit: `90`, `90s`, `30m`, `1.5 h`, `3d`, `1w`. Pure.
@@ -154,7 +166,7 @@ def matching(devices: Iterable[Device], text: str) -> list[Device]:
     """Return the devices that match `text`. An earlier address of a device counts only if no device has it now."""
     listed = list(devices)
     if mac := as_mac(text):
-        return [device for device in listed if device.mac == mac]
+        return [device for device in listed if device.mac == mac or mac in (device.merged_macs or ())]
     if ip := as_ip(text):
         current = [device for device in listed if device.ip == ip]
         return current or [device for device in listed if any(address.ip == ip for address in device.addresses)]
@@ -230,6 +242,13 @@ def networks_instead(client: Client, network: str) -> str:
     return "" if client.read(client.get("/api/devices", query), DeviceList).devices else ids
 
 
+def refuse_unknown_network(client: Client, query: Mapping[str, str]) -> None:
+    """Raise Failure if the parameters of a selection name a network that does not exist."""
+    network = query.get("network")
+    if network and (existing := networks_instead(client, network)):
+        raise unknown_network(network, existing)
+
+
 def unknown_network(text: str, existing: str) -> Failure:
     """Return the failure for a network that does not exist; `existing` lists the ids that do."""
     return Failure(f'unknown network "{clean(text)}"; expected an id or prefix: {existing}')
@@ -301,6 +320,62 @@ def _set_site(ctx: click.Context, _parameter: click.Parameter, name: str | None)
     session.site = name
 
 
+# ---- tags and selections
+# Options that select devices by status, mark, network and tag; the same in `devices`, `tag` and others.
+
+_TAG = re.compile(TAG_PATTERN)
+TAG_RULE = f"expected up to {LONGEST_TAG} characters without spaces or commas, first a letter or a digit"
+
+
+def is_tag(text: str) -> bool:
+    """Return whether a text can be a tag."""
+    return bool(_TAG.search(text)) and len(text) <= LONGEST_TAG
+
+
+def tag_option(noun: str) -> Callable[[F], F]:
+    """Add `--tag` to a command; `noun` is used in the help."""
+    return click.option("--tag", metavar="TAG", callback=_parse_tag, shell_complete=complete_tag,
+                        help=f"Only {noun} with this tag.")  # fmt: skip
+
+
+def _parse_tag(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not is_tag(text):
+        raise click.BadParameter(f'"{clean(text)}": {TAG_RULE}')
+    return None if text is None else text.lower()
+
+
+def selection_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add the options that select devices; the command gets them as `selected`: parameters of `/api/devices`."""
+
+    @wraps(command)
+    def with_selection(*args: object, **given: Any) -> object:  # noqa: ANN401 - the values of options
+        names = ("online", "offline", "unknown")
+        statuses = [name for name in names if given.pop(name)]
+        if len(statuses) > 1:
+            raise click.UsageError(f"--{statuses[0]} and --{statuses[1]} exclude each other; use neither to list all")
+        mark = known_filter(known=given.pop("known"), not_known=given.pop("not_known"))
+        found = {"status": "".join(statuses), "network": given.pop("network"), "known": mark, "tag": given.pop("tag")}
+        return command(*args, selected={key: value for key, value in found.items() if value}, **given)
+
+    options = (
+        click.option("--online", is_flag=True, help="Only online devices."),
+        click.option("--offline", is_flag=True, help="Only offline devices."),
+        click.option("--unknown", is_flag=True, help="Only devices whose status is unknown."),
+        click.option("--known", is_flag=True, help="Only devices that are marked as known."),
+        click.option("--not-known", is_flag=True, help="Only devices that are not marked as known."),
+        tag_option("devices"),
+        click.option(
+            "--network",
+            metavar="ID",
+            shell_complete=complete_network,
+            help="Only devices of one network, such as 192.168.1.0/24@eth0, or of all networks with a prefix.",
+        ),
+    )
+    for option in reversed(options):
+        with_selection = option(with_selection)
+    return with_selection
+
+
 def known_filter(*, known: bool, not_known: bool) -> str | None:
     """Return the API parameter `known` for the options; None for neither. Raises UsageError for both."""
     if known and not_known:
@@ -313,7 +388,7 @@ def known_filter(*, known: bool, not_known: bool) -> str | None:
 
 def complete_device(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching names, addresses and, once a part of one is typed, MACs; none if no daemon answers."""
-    answer = _fetch(ctx, "/api/devices", DeviceList)
+    answer = fetch(ctx, "/api/devices", DeviceList)
     devices = answer.devices if answer else []
     names = {name for device in devices for name in (device.label, device.hostname, device.ip) if name}
     if incomplete:
@@ -321,32 +396,40 @@ def complete_device(ctx: click.Context, _param: click.Parameter, incomplete: str
     return sorted(name for name in names if name.startswith(incomplete) and SAFE_NAME.fullmatch(name))
 
 
+def complete_tag(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return matching tags; none if no daemon answers."""
+    answer = fetch(ctx, "/api/devices", DeviceList)
+    tags = {tag for device in answer.devices for tag in device.tags} if answer else set()
+    return sorted(tag for tag in tags if tag.startswith(incomplete) and SAFE_NAME.fullmatch(tag))
+
+
 def complete_network(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching ids of scanned networks; none if no daemon answers."""
-    answer = _fetch(ctx, "/api/networks", NetworkList)
+    answer = fetch(ctx, "/api/networks", NetworkList)
     ids = [network.id for network in answer.networks if network.state != "excluded"] if answer else []
     return sorted(id_ for id_ in ids if id_.startswith(incomplete) and SAFE_ID.fullmatch(id_))
 
 
 def complete_site(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching sites of a hub; none if no hub answers."""
-    answer = _fetch(ctx, "/api/sites", SiteList)
+    answer = fetch(ctx, "/api/sites", SiteList)
     return [each.site for each in answer.sites if each.site.startswith(incomplete)] if answer else []
 
 
 def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching networks, interfaces and devices; none if no daemon answers."""
-    answer = _fetch(ctx, "/api/networks", NetworkList)
+    answer = fetch(ctx, "/api/networks", NetworkList)
     names = {network.interface for network in answer.networks if network.state != "excluded"} if answer else set()
     interfaces = [name for name in sorted(names) if name.startswith(incomplete) and SAFE_NAME.fullmatch(name)]
     devices = complete_device(ctx, param, incomplete) if incomplete else []
     return [*complete_network(ctx, param, incomplete), *interfaces, *devices]
 
 
-Answer = TypeVar("Answer", DeviceList, NetworkList, SiteList)
+Answer = TypeVar("Answer", DeviceList, NetworkList, PeopleList, SiteList)
 
 
-def _fetch(ctx: click.Context, path: str, kind: type[Answer]) -> Answer | None:
+def fetch(ctx: click.Context, path: str, kind: type[Answer]) -> Answer | None:
+    """Return an answer of the daemon during completion; None if there is none."""
     options = ctx.find_root().params  # click does not run the group's callback during completion: no Session exists
     try:
         target = socket_or_url(options.get("socket"), options.get("url"))

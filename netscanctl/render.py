@@ -32,18 +32,19 @@ from netscand.protocol import (
 T = TypeVar("T")
 
 COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
-           "down": "31", "silent": "33", "ok": "32", "degraded": "1;33", "connected": "32"}  # fmt: skip
+           "down": "31", "silent": "33", "ok": "32", "degraded": "1;33", "connected": "32", "home": "32",
+           "away": "31"}  # fmt: skip
 """SGR parameters."""
 NARROWEST = 8
 NAME_COLUMNS = 16
 """Columns of a name below which less useful columns are omitted first."""
 WRAPPED = "WHY"
 """Last column whose text is wrapped, because no other command shows it."""
-SOFT = {"NAME": NAME_COLUMNS, "VENDOR": NARROWEST, "KIND": NARROWEST, WRAPPED: 24}
+SOFT = {"NAME": NAME_COLUMNS, "VENDOR": NARROWEST, "KIND": NARROWEST, "TAGS": NARROWEST, WRAPPED: 24}
 """Columns that are cut or wrapped on a narrow terminal, and the width down to which they are."""
 LEAST_USEFUL = (
-    "VENDOR", "KIND", "MAC", "SINCE", "LAST SCAN", "COVERAGE", "INTERVAL", "ADDRESSES", "GATEWAY", "VERSION", "OFFLINE",
-    "ONLINE",
+    "VENDOR", "KIND", "MAC", "TAGS", "SINCE", "LAST SCAN", "COVERAGE", "INTERVAL", "ADDRESSES", "GATEWAY", "VERSION",
+    "OFFLINE", "ONLINE",
 )  # fmt: skip
 """Columns that are omitted, in this order, on an even narrower terminal."""
 GAP = "  "
@@ -203,7 +204,10 @@ def devices_table(
     conflicts: Iterable[Conflict] = (),
     now: datetime | None = None,
 ) -> str:
-    """Return the table of devices; KIND has the kind, then the marks, with those of new and disputed devices."""
+    """Return the table of devices; KIND has the kind, then the marks, with those of new and disputed devices.
+
+    Tags have a column if any device has one.
+    """
     disputed = {mac for conflict in conflicts for mac in conflict.macs}
 
     def kinds(device: Device) -> str:
@@ -212,13 +216,14 @@ def devices_table(
         return clean(",".join(filter(None, words)) or NONE)
 
     listed = list(devices)
+    tagged = any(device.tags for device in listed)
     rows = [
         (clean(device.status), NONE if is_never_seen(device) else moment(device.status_since, today),
          clean(device.ip or NONE), clean(device.mac),
-         name_of(device), vendor_of(device), kinds(device))
+         name_of(device), vendor_of(device), kinds(device), *([clean(",".join(device.tags) or NONE)] if tagged else []))
         for device in listed
     ]  # fmt: skip
-    head = ("STATUS", "SINCE", "IP", "MAC", "NAME", "VENDOR", "KIND")
+    head = ("STATUS", "SINCE", "IP", "MAC", "NAME", "VENDOR", "KIND", *(["TAGS"] if tagged else []))
     return table(*_with_sites(head, rows, listed), columns=columns, paint=paint)
 
 
@@ -304,6 +309,7 @@ def device_facts(
         ("reason", reason_of(device)),
         *(("conflict", _conflict(one, device.mac, today)) for one in _given(device.conflicts) or ()),
         ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
+        *([("also", clean(", ".join(device.merged_macs), SENTENCE_LIMIT))] if device.merged_macs else []),
         ("vendor", _vendor(device)),
         ("kind", f"{kind_of(device)} ({clean(device.kind_reason or NONE)})" if device.kind else NONE),
         ("ip", clean(device.ip or NONE) + (" (by DHCP)" if device.address_origin == "lease" else "")),
@@ -314,6 +320,7 @@ def device_facts(
         ("label", clean(device.label or NONE)),
         ("known", "yes" if device.known else "no (new)" if is_new(device, now) else "no"),
         ("notes", clean(device.notes or NONE, SENTENCE_LIMIT)),
+        *([("tags", clean(", ".join(device.tags), SENTENCE_LIMIT))] if device.tags else []),
         ("marks", clean(", ".join(device.kinds) or NONE)),
         *([("services", clean(_services(given), SENTENCE_LIMIT))] if (given := _given(device.services)) else []),
         ("patience", span(device.patience)),
@@ -401,6 +408,7 @@ def _same_as(mac: str, other: SameDevice) -> str:
     """Return the suggestion that a device is an earlier one, and how to follow it."""
     name = f"{clean(other.label)} ({clean(other.mac)})" if other.label else clean(other.mac)
     hint = f"to take over its annotations: netscanctl label {clean(mac)} --from {clean(other.mac)}"
+    hint += f"; to join their history, too: netscanctl merge {clean(mac)} {clean(other.mac)}"
     if not other.annotated:
         hint = f"to remove that one, which has no annotations: netscanctl forget {clean(other.mac)}"
     return f"the same as {name}: {clean(other.reason)}; {for_checkout(hint)}"
@@ -408,6 +416,8 @@ def _same_as(mac: str, other: SameDevice) -> str:
 
 def _note(address: Address) -> str:
     """Return the note about an address: of a device behind this one, or of no network of the daemon's host."""
+    if address.mac:
+        return f" (of {clean(address.mac)})"
     if address.hostname:
         return f" ({clean(address.hostname)}, behind this device)"
     if not address.foreign:

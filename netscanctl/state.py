@@ -19,6 +19,7 @@ from netscand.protocol import (
     Event,
     InitialState,
     Network,
+    Person,
     Resumed,
     ScanUpdate,
     ServerMessage,
@@ -31,7 +32,7 @@ STATE_AFTER = {"network_up": "up", "network_down": "down", "network_silent": "si
 KIND_FOR_STATE = {"up": "network_up", "down": "network_down", "silent": "network_silent"}
 """State of a network → event that leads to it."""
 STATUS_KINDS = {"discovered", "online", "offline"}
-ANNOTATIONS = ("label", "known", "notes")
+ANNOTATIONS = ("label", "known", "notes", "tags")
 """Fields of a device that users set."""
 
 
@@ -45,6 +46,13 @@ def key_of(device: Device) -> str:
     return at_site(device.site, device.mac)
 
 
+def is_return_of_person(event: Event) -> bool:
+    """Return whether a person is only certain again: home, or away, as before the doubt."""
+    if not event.person or (event.previous or {}).get("status") != "unknown":
+        return False
+    return event.person.status_since != event.at
+
+
 class ClientState:
     """Devices and networks as received from the daemon."""
 
@@ -53,6 +61,8 @@ class ClientState:
         """By `key_of`."""
         self.networks: dict[str, Network] = {}
         """By id; on a hub, by site and id."""
+        self.people: dict[str, Person] = {}
+        """By name, in lower case."""
         self.complete = False
         """A whole snapshot was received, or the stream was resumed."""
         self._status_before: dict[str, str] = {}
@@ -67,6 +77,7 @@ class ClientState:
         match message:
             case InitialState():
                 self._snapshot = list(message.devices)
+                self.people = {person.name.casefold(): person for person in message.people}
                 events = self._replace_networks(message.networks)
                 return events if message.more else events + self._apply_snapshot()
             case Devices() if self._snapshot is not None:
@@ -95,6 +106,8 @@ class ClientState:
         if isinstance(event.state, Site):
             self._on_site(event.state)
         device = event.device
+        if event.person:
+            return self._on_person(event, event.person)
         if device is None:
             return [event]
         key = key_of(device)
@@ -109,6 +122,16 @@ class ClientState:
         shown = self._status_before.pop(key, known.status if known else None)
         was_unknown = (known and known.status == "unknown") or (event.previous or {}).get("status") == "unknown"
         return [] if was_unknown and shown == device.status else [event]
+
+    def _on_person(self, event: Event, person: Person) -> list[Event]:
+        former = (event.previous or {}).get("name")
+        if isinstance(former, str):
+            self.people.pop(former.casefold(), None)
+        if event.kind == "person_removed":
+            self.people.pop(person.name.casefold(), None)
+        else:
+            self.people[person.name.casefold()] = person
+        return [] if is_return_of_person(event) else [event]
 
     def _mark_network_unknown(self, network: str, kind: str) -> None:
         for device in self.devices.values():

@@ -358,7 +358,7 @@ def _cut(line: str, columns: int) -> str:
 def is_match(device: Device, text: str) -> bool:
     """Return whether a device contains a text; of its MAC, also without separators or with others."""
     texts = [device.label, device.hostname, device.vendor, device.notes, device.mac, device.ip, device.status,
-             kind_of(device), device.site or None, *device.kinds,
+             kind_of(device), device.site or None, *device.kinds, *device.tags,
              *(address.ip for address in device.addresses)]  # fmt: skip
     if any(text.casefold() in one.casefold() for one in texts if one):
         return True

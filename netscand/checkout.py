@@ -8,9 +8,9 @@ CHECKOUT = "NETSCANCTL_CHECKOUT"
 CONFIG = "NETSCANCTL_CONFIG"
 """Environment variable with the configuration file, which they set, too."""
 COMMANDS = (
-    "watch", "scan-now", "devices", "show", "events", "wait-for", "wake", "label", "kind", "known", "notes",
-    "patience", "forget", "import", "networks", "sites", "status", "reload", "token", "backup", "capture", "doctor",
-    "completion",
+    "watch", "scan-now", "devices", "show", "events", "wait-for", "wake", "label", "kind", "known", "notes", "tag",
+    "people", "merge", "patience", "forget", "import", "networks", "sites", "status", "reload", "token", "backup",
+    "capture", "doctor", "completion",
 )  # fmt: skip
 """Commands of netscanctl, in the order of its `--help`."""
 _CLIENT = re.compile(rf"\b(?:sudo )?netscanctl (?=(?:{'|'.join(COMMANDS)})\b)")

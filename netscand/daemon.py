@@ -23,7 +23,7 @@ from netscand.core.networks import SCANNED
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.core.ratelimit import HISTORY_SIZE, NAME_QUEUE
-from netscand.core.restore import recalled
+from netscand.core.restore import recalled, recalled_merges, recalled_people
 from netscand.engine import Engine
 from netscand.event_log import LoggedEvents, one_line
 from netscand.garbage_collection import Collector
@@ -35,7 +35,7 @@ from netscand.lan.recorder import Recorder
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
 from netscand.serve.auth import TokensRefused
-from netscand.serve.encode import Encoder, ip_text, mac_text, remembered
+from netscand.serve.encode import Encoder, ip_text, mac_text, remembered_by
 from netscand.serve.histograms import TimedSelector
 from netscand.serve.hub import Hub
 from netscand.serve.listen import ListenError, inherited_sockets
@@ -82,10 +82,11 @@ class Daemon:
         self.hub = Hub(self.translator)
         self.hub.holds = True
         self.history = History(
-            config.history, self.inventory.devices, self.translator, remembered, self.hub.release,
+            config.history, self.inventory.devices, self.translator, remembered_by, self.hub.release,
             lambda mac: self.engine.forget(mac, "not seen for as long as events are kept ([history] keep_days)"),
             lambda events: budgets.refuse(HISTORY_SIZE, time.monotonic(), events),
         )  # fmt: skip
+        self.history.follow(self.inventory.people.all, self.inventory.merged.all)
         audience = self._journal = LoggedEvents(
             self.hub,
             mac_text,
@@ -151,7 +152,10 @@ class Daemon:
             memory = self.history.open()
             undo.push_async_callback(self.history.close)
             now = time.monotonic()
-            self.engine.restore(recalled(memory, self.inventory.rules, time.time() - now, now), networks)
+            offset = time.time() - now
+            devices, people = recalled(memory, self.inventory.rules, offset, now), recalled_people(memory, offset, now)
+            self.engine.restore(devices, networks, people, recalled_merges(memory, offset, now))
+            del devices
             del memory
             undo.push_async_callback(self.server.close)
             await self.server.open()

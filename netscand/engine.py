@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
+from itertools import product
 from math import inf
 from operator import attrgetter
 from typing import Protocol
 
 from netscand.core.conflicts import Conflict
 from netscand.core.inventory import Inventory
+from netscand.core.merged import Merge, MergedMacs
 from netscand.core.model import (
     BadTarget,
     Busy,
@@ -27,6 +29,7 @@ from netscand.core.model import (
     Mac,
     Network,
     Observation,
+    Person,
     Probe,
     ScanNews,
     SendFailed,
@@ -34,6 +37,7 @@ from netscand.core.model import (
 )
 from netscand.core.networks import SCANNED
 from netscand.core.outage import network_problems
+from netscand.core.people import People
 from netscand.core.planner import BUSY_FOR, Planner
 from netscand.core.status import StatusCounts
 
@@ -267,13 +271,13 @@ class Engine:
         return room
 
     async def wake(self, mac: Mac) -> list[str]:
-        """Send magic packets to a device on all networks where it was seen; return these.
+        """Send magic packets to a device, each of its MACs or one, on all networks where it was seen; return these.
 
         Each frame waits for room in the limits. Raises KeyError; BadTarget, Busy with a sentence.
         """
-        networks = self._networks_to_wake(self.devices[mac])
+        networks = self._networks_to_wake(self.devices[self.merged.primary(mac)])
         for network in networks:
-            for number in range(WAKE_FRAMES):
+            for to, number in product((mac, *self.merged.of(mac)), range(WAKE_FRAMES)):
                 for _ in range(WAKE_TRIES):
                     if self.may_probe(network.id, True):
                         break
@@ -281,7 +285,7 @@ class Engine:
                 else:
                     raise Busy(f"{network.id}: the limits of frames in [scan] are used up; try again later")
                 try:
-                    self.send_wake(network, mac, number)
+                    self.send_wake(network, to, number)
                 except OSError as refused:
                     raise Busy(f"{network.id}: cannot send: {refused.strerror or refused}") from None
         return [network.id for network in networks]
@@ -313,17 +317,49 @@ class Engine:
         self._planner.set_networks(now)
         self._kicked.set()
 
-    def restore(self, devices: Iterable[Device], networks: Iterable[Network]) -> None:
-        """Restore the devices known before this start; call `set_networks` with these networks next."""
+    def restore(
+        self,
+        devices: Iterable[Device],
+        networks: Iterable[Network],
+        people: Iterable[Person] = (),
+        merges: Iterable[Merge] = (),
+    ) -> None:
+        """Restore what was known before this start; call `set_networks` with these networks next."""
         interfaces = {network.interface: network.index for network in networks}
-        for event in self._inventory.restore(devices, interfaces, self._clock()):
+        left_out = self._inventory.restore(devices, interfaces, self._clock())
+        self._inventory.merged.restore(merges, self.devices)
+        self._inventory.people.restore(people)
+        for event in (*left_out, *self._inventory.people.settle(self._clock())):
             self._publish(event)
 
     def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
-        """Take a user's annotations of a device, seen or not (core/model.py). Raises KeyError, Busy."""
+        """Take a user's annotations of a device, seen or not (core/annotations.py). Raises KeyError, Busy."""
         for event in self._inventory.label(mac, changes, self._clock()):
             self._publish(event)
         self._look_again()
+
+    def set_person(
+        self, name: str, add: Mapping[Mac, bool], remove: Iterable[Mac] = (), rename: str | None = None
+    ) -> None:
+        """Add a person, or change one (core/people.py). Raises KeyError, Busy."""
+        for event in self._inventory.people.change(name, add, remove, rename, self._clock()):
+            self._publish(event)
+
+    def merge(self, mac: Mac, other: Mac) -> None:
+        """Merge a device into another one, on a user's word. Raises KeyError, ValueError, Busy."""
+        for event in self._inventory.merge(mac, other, self._clock()):
+            self._publish(event)
+        self._look_again()
+
+    def split(self, mac: Mac) -> None:
+        """Undo the merge of a MAC. Raises KeyError, also if it was not merged."""
+        for event in self._inventory.split(mac, self._clock()):
+            self._publish(event)
+        self._look_again()
+
+    def remove_person(self, name: str) -> None:
+        """Remove a person. Raises KeyError."""
+        self._publish(self._inventory.people.remove(name, self._clock()))
 
     def forget(self, mac: Mac, reason: str = "forgotten by a user") -> None:
         """Forget a device; if it is seen again, it is new. Raises KeyError, ValueError for this host."""
@@ -446,6 +482,8 @@ class Engine:
         self._planner.on_event(event)
         body = self._encode(event)
         self._hub.publish(self._history.append(event, body), event, body)
+        for of_person in self._inventory.people.after(event):
+            self._publish(of_person)
 
     # ---- what clients get (serve/ports.py) ----------------------------------------------------------------------
 
@@ -453,6 +491,16 @@ class Engine:
     def devices(self) -> Mapping[Mac, Device]:
         """Return every device, by MAC."""
         return self._inventory.devices
+
+    @property
+    def people(self) -> People:
+        """Return the people."""
+        return self._inventory.people
+
+    @property
+    def merged(self) -> MergedMacs:
+        """Return the MACs that users merged into others."""
+        return self._inventory.merged
 
     @property
     def counts(self) -> StatusCounts:

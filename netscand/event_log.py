@@ -262,9 +262,11 @@ class LoggedEvents:
 
     def _sentence(self, entry: _Entry) -> str:
         event, ip = entry.event, entry.event.address or entry.ip
-        device = None
+        device: tuple[str | None, ...] | None = None
         if event.device is not None:
             device = entry.name, self._address(ip) if ip else None, self._mac(event.device.mac)
+        elif event.person is not None:
+            device = (event.person.name,)
         vendor = self._vendor(event.device.mac) if event.device is not None else None
         other = self._mac(event.other) if event.other else None
         return sentence(event.kind, event.reason, event.network, device, vendor, other)
@@ -278,7 +280,7 @@ class LoggedEvents:
             "NETSCAND_NETWORK": event.network,
             "NETSCAND_MAC": self._mac(event.device.mac) if event.device else None,
             "NETSCAND_IP": self._address(address) if address else None,
-            "NETSCAND_NAME": entry.name,
+            "NETSCAND_NAME": event.person.name if event.person else entry.name,
             "NETSCAND_VENDOR": self._vendor(event.device.mac) if event.device else None,
             "NETSCAND_STATUS": entry.status and str(entry.status),
             "NETSCAND_OTHER": self._mac(event.other) if event.other else None,

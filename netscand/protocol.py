@@ -26,6 +26,19 @@ SNAPSHOT_PART = 500
 MAC_PATTERN = "^(?:(?:[0-9A-Fa-f]{2}:){5}|(?:[0-9A-Fa-f]{2}-){5})[0-9A-Fa-f]{2}$"
 """MAC with colons or dashes."""
 
+MOST_TAGS, LONGEST_TAG = 16, 32
+"""Maximum tags of a device, and characters of a tag."""
+
+TAG_PATTERN = r"^[^\W_][^\s,\x00-\x1f\x7f-\x9f\ufeff]*$"
+"""Tag: begins with a letter or a digit, and has no spaces, commas or control characters. It is stored in lower case,
+without invisible characters. (The spaces of Python and of JavaScript differ by some of these.)"""
+
+NAME_PATTERN = r"[^\W_]"
+"""Name of a person: it has a letter or a digit."""
+
+LONGEST_NAME = 64
+"""Maximum characters of a person's name."""
+
 CLOSE_LAGGED = 4000
 """WebSocket close code: the client did not read fast enough."""
 
@@ -34,7 +47,8 @@ Role = Literal["none", "read", "scan", "admin"]
 EventKind = Literal[
     "discovered", "online", "offline", "address_added", "address_removed", "address_moved", "address_conflict",
     "renamed", "labelled", "forgotten", "gateway_changed", "dhcp_server_seen", "network_up", "network_down",
-    "network_silent", "network_recovered", "flood", "same_host", "unknown", "kind_changed",
+    "network_silent", "network_recovered", "flood", "same_host", "unknown", "kind_changed", "merged", "split",
+    "person_home", "person_away", "person_unknown", "person_changed", "person_removed",
     "snapshot", "site_snapshot", "site_up", "site_silent", "site_changed",
 ]  # fmt: skip
 Kind = Literal[
@@ -60,6 +74,8 @@ class Address(Struct, kw_only=True):
     last_seen: Time
     foreign: bool | UnsetType = UNSET
     """It belongs to no network of this host; not set: it does."""
+    mac: str | UnsetType = UNSET
+    """MAC that has it, if that was merged into the device; not set: the device's own."""
     hostname: str | UnsetType = UNSET
     """Name of the device that has it, behind one that puts its own MAC into frames (a Wi-Fi extender)."""
 
@@ -92,6 +108,10 @@ class Device(Struct, kw_only=True):
     """Evidence for `kind`, or `chosen by a user`."""
     services: "list[Service] | UnsetType" = UNSET
     """Services that it announced by mDNS; only in the REST response about one device."""
+    tags: list[str] = []
+    """Tags that users gave it, in alphabetical order."""
+    merged_macs: list[str] | UnsetType = UNSET
+    """Further MACs of it, which users merged into it; not set: there are none."""
     dhcp_vendor_class: str | UnsetType | None = UNSET
     """Vendor class of its DHCP client (option 60); only in the REST response about one device, as the next three."""
     last_unsolicited: Time | UnsetType | None = UNSET
@@ -127,6 +147,26 @@ class Service(Struct, kw_only=True):
 
     type: str
     txt: dict[str, str]
+
+
+class PersonDevice(Struct, kw_only=True):
+    """Device of a person; `counts`: the person is home while it is online."""
+
+    mac: Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)]
+    counts: bool = True
+
+
+class Person(Struct, kw_only=True):
+    """A person: `home` while a device that counts is online, `away` if all are offline, `unknown` in doubt."""
+
+    name: str
+    status: str
+    status_since: Time
+    """Since when the person is home or away, through doubts; while `unknown`, since when that is."""
+    reason: str
+    last_status: str | None
+    """`home` or `away`, as far as it was ever certain."""
+    devices: list[PersonDevice]
 
 
 class Conflict(Struct, kw_only=True):
@@ -235,6 +275,7 @@ class InitialState(Message, tag="initial_state"):
     role: str
     networks: list[Network]
     devices: list[Device]
+    people: list[Person] = []
     more: bool = False
     sites: list[Site] | UnsetType = UNSET
     """Only from a hub of sites."""
@@ -274,6 +315,8 @@ class Event(Message, tag="event"):
     reason: str = ""
     device: Device | None = None
     previous: dict[str, Any] | None = None
+    person: Person | UnsetType = UNSET
+    """Of an event about a person; `previous` has the previous values of its fields."""
     seen_at: Time | None = None
     sent_at: Time | None = None
     site: str | UnsetType = UNSET
@@ -407,6 +450,10 @@ class EventList(Struct, kw_only=True):
     more: bool = False
 
 
+Tag = Annotated[str, Meta(max_length=LONGEST_TAG, extra_json_schema={"pattern": TAG_PATTERN})]
+Tags = Annotated[list[Tag], Meta(max_length=MOST_TAGS)]
+
+
 class DeviceUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of `PATCH /api/devices/MAC`: omitted fields stay; null clears a field, or returns `patience` to learned."""
 
@@ -417,7 +464,53 @@ class DeviceUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     kind: Kind | UnsetType | None = UNSET
     """Null: by evidence again."""
     take_from: Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)] | UnsetType = UNSET
-    """MAC of a device whose annotations move to this one, before the other fields are set."""
+    """MAC of a device whose annotations (all fields above, and tags) move to this one, before other fields are set."""
+    tags: Tags | UnsetType = UNSET
+    """All tags of the device from now on."""
+    add_tags: Tags | UnsetType = UNSET
+    remove_tags: Tags | UnsetType = UNSET
+
+
+PersonName = Annotated[str, Meta(max_length=LONGEST_NAME, extra_json_schema={"pattern": NAME_PATTERN})]
+
+
+class PersonUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of `PATCH /api/people/NAME`: adds the person, or devices, or says whether they count; removes devices."""
+
+    add: Annotated[list[PersonDevice], Meta(max_length=32)] = []
+    remove: Annotated[list[Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)]], Meta(max_length=32)] = []
+    name: PersonName | UnsetType = UNSET
+    """New name."""
+
+
+class PeopleList(Struct, kw_only=True):
+    """`GET /api/people`, by name."""
+
+    cursor: str
+    people: list[Person]
+
+
+class MergeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /api/devices/MAC/merge`: the device that is merged into MAC."""
+
+    mac: Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)]
+
+
+class Suggestion(Struct, kw_only=True):
+    """Two devices that are probably one, and why; `mac` would be merged into `into`. It changes nothing."""
+
+    mac: str
+    into: str
+    name: str
+    """What they have in common, as the devices themselves say."""
+    evidence: list[str]
+
+
+class SuggestionList(Struct, kw_only=True):
+    """`GET /api/suggestions`; `more`: there are more than the list has."""
+
+    suggestions: list[Suggestion]
+    more: bool = False
 
 
 class Erased(Struct, kw_only=True):

@@ -55,9 +55,15 @@ def _location(steps: Iterable[Step]) -> str:
     return text.removeprefix(".") or "the message"
 
 
+def _kinds(kind: inspect.Type) -> tuple[inspect.Type, ...]:
+    """Return the types that a value may have, without what only JSON Schema shows."""
+    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    return tuple(each.type if isinstance(each, inspect.Metadata) else each for each in kinds)
+
+
 def _within(kind: inspect.Type, step: Step, value: object) -> inspect.Type:
     """Return the type of the value at `step` within `kind`. Raises LookupError."""
-    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    kinds = _kinds(kind)
     tags = [each.tag for each in kinds if isinstance(each, inspect.StructType) and each.tag_field == step]
     if tags:
         return inspect.LiteralType(tuple(str(tag) for tag in tags))
@@ -73,7 +79,7 @@ def _within(kind: inspect.Type, step: Step, value: object) -> inspect.Type:
 
 def _fields(kind: inspect.Type, value: object) -> list[str]:
     """Return the names of the fields that an object may have."""
-    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    kinds = _kinds(kind)
     structs = [each for each in kinds if isinstance(each, inspect.StructType)]
     return [
         field.encode_name
@@ -85,7 +91,7 @@ def _fields(kind: inspect.Type, value: object) -> list[str]:
 
 def _longest(kind: inspect.Type) -> int:
     """Return the maximum length of a text; 0: there is none."""
-    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    kinds = _kinds(kind)
     return max((each.max_length or 0 for each in kinds if isinstance(each, inspect.StrType)), default=0)
 
 
@@ -95,6 +101,8 @@ def _tag(value: object, kind: inspect.StructType) -> object:
 
 def _described(kind: inspect.Type, null: bool) -> str:
     match kind:
+        case inspect.Metadata(type=plain):
+            return _described(plain, null)
         case inspect.UnionType(types=types):
             words = [_described(each, null) for each in types if null or not isinstance(each, inspect.NoneType)]
             return " or ".join(dict.fromkeys(words))

@@ -6,7 +6,7 @@ import click
 
 from netscanctl.cli import Session
 from netscanctl.client import Usage
-from netscanctl.params import complete_network, known_filter, networks_instead, site_option, unknown_network
+from netscanctl.params import refuse_unknown_network, selection_options, site_option
 from netscanctl.render import ORDERS, devices_table
 from netscanctl.text import clean
 from netscand.protocol import DeviceList
@@ -14,17 +14,7 @@ from netscand.protocol import DeviceList
 
 @click.command("devices")
 @click.argument("text", required=False)
-@click.option("--online", is_flag=True, help="Only online devices.")
-@click.option("--offline", is_flag=True, help="Only offline devices.")
-@click.option("--unknown", is_flag=True, help="Only devices whose status is unknown.")
-@click.option("--known", is_flag=True, help="Only devices that are marked as known.")
-@click.option("--not-known", is_flag=True, help="Only devices that are not marked as known.")
-@click.option(
-    "--network",
-    metavar="ID",
-    shell_complete=complete_network,
-    help="Only devices of one network, such as 192.168.1.0/24@eth0, or of all networks with a prefix.",
-)
+@selection_options
 @site_option
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="ip", show_default=True, help="Sort key.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv", "ethers", "hosts"]),
@@ -32,23 +22,15 @@ from netscand.protocol import DeviceList
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received; same as --format json.")
 @click.pass_obj
 def command(
-    session: Session, text: str | None, online: bool, offline: bool, unknown: bool, known: bool, not_known: bool,
-    network: str | None, sort: str, form: str | None, as_json: bool,
+    session: Session, text: str | None, selected: dict[str, str], sort: str, form: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """List the devices, or those that contain TEXT."""
-    statuses = [name for name, given in (("online", online), ("offline", offline), ("unknown", unknown)) if given]
-    if len(statuses) > 1:
-        raise click.UsageError(f"--{statuses[0]} and --{statuses[1]} exclude each other; use neither to list all")
+    query = selected | ({"q": text} if text else {})
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form} exclude each other")
     client, terminal = session.client, session.terminal
-    query = {
-        "status": statuses[0] if statuses else None, "network": network, "q": text,
-        "known": known_filter(known=known, not_known=not_known),
-    }  # fmt: skip
-    if network and (existing := networks_instead(client, network)):
-        raise unknown_network(network, existing)
-    answer = client.get("/api/devices", {key: value for key, value in query.items() if value})
+    refuse_unknown_network(client, query)
+    answer = client.get("/api/devices", query)
     if as_json or form == "json":
         terminal.json(answer)
         return
@@ -75,6 +57,6 @@ def command(
         return
     if len({device.site for device in devices}) > 1:
         raise Usage(f"--format {form}: several sites may use the same addresses", "choose one with --site")
-    is_part = any(query.values())  # then a device that is not in it may own a name
+    is_part = bool(query)  # then a device that is not in it may own a name
     everyone = client.read(client.get("/api/devices"), DeviceList).devices if is_part else devices
     terminal.write({"ethers": export.as_ethers, "hosts": export.as_hosts}[str(form)](devices, everyone))

@@ -8,7 +8,7 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Client
 from netscanctl.event_lines import format_events
-from netscanctl.params import complete_device, kind_option, mac_of, parse_since, site_option
+from netscanctl.params import complete_device, kind_option, mac_of, parse_since, site_option, tag_option
 from netscand.protocol import EventList
 
 LAST = 500
@@ -26,6 +26,7 @@ PAGE = 1000
 @click.option("--device", metavar="DEVICE", shell_complete=complete_device,
               help="Only events of one device: its MAC, address, name or label.")  # fmt: skip
 @site_option
+@tag_option("events of the devices")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1),
               help=f"At most N events: without --since the last ({LAST}), with --since the first (all).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
@@ -33,7 +34,7 @@ PAGE = 1000
 @click.pass_obj
 def command(
     session: Session, since: str | None, until: str | None, kinds: tuple[str, ...], device: str | None,
-    limit: int | None, as_json: bool,
+    tag: str | None, limit: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List events from the history, oldest first."""
     client, terminal = session.client, session.terminal
@@ -44,6 +45,8 @@ def command(
         query["until"] = parse_since(until, now, until=True)
     if device:
         query["mac"] = mac_of(client, device)
+    if tag:
+        query["tag"] = tag
     count = 0
     for answer, page in pages(client, query, start, limit):
         if as_json:
@@ -54,7 +57,7 @@ def command(
         terminal.write(lines)
         count += len(page.events)
     if not as_json and not count:
-        terminal.notice("no event matches" if since or until or kinds or device else "the history has no events")
+        terminal.notice("no event matches" if since or until or kinds or device or tag else "the history has no events")
 
 
 def pages(

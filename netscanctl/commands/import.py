@@ -21,8 +21,8 @@ MOST_ENTRIES = 65_536
 """Devices of one file."""
 MOST_REPORTED = 20
 """Lines that are reported; the rest is counted."""
-LABELLED, KNOWN, NOTES, UNSEEN, UNCHANGED, KEPT, NAMELESS, SKIPPED = OUTCOMES = (
-    "labelled", "marked as known", "with new notes", "not seen yet", "unchanged",
+LABELLED, KNOWN, NOTES, TAGGED, UNSEEN, UNCHANGED, KEPT, NAMELESS, SKIPPED = OUTCOMES = (
+    "labelled", "marked as known", "with new notes", "with new tags", "not seen yet", "unchanged",
     "with another label, kept (--overwrite replaces it)", "without a name (--known marks them)", "skipped",
 )  # fmt: skip
 """Words of the summary, in order."""
@@ -95,6 +95,7 @@ class Before(NamedTuple):
     label: str | None
     known: bool
     notes: str | None
+    tags: frozenset[str] = frozenset()
 
 
 def fetch(client: Client, entries: Iterable[Entry]) -> tuple[dict[str, Before], dict[str, list[str]]]:
@@ -112,7 +113,7 @@ def fetch(client: Client, entries: Iterable[Entry]) -> tuple[dict[str, Before], 
             for ip in mine:
                 (main if ip == device.ip else other).setdefault(ip, []).append(device.mac)
             if mine or device.mac in wanted:
-                devices[device.mac] = Before(device.label, device.known, device.notes)
+                devices[device.mac] = Before(device.label, device.known, device.notes, frozenset(device.tags))
         if not page.more:
             return devices, other | main
         query["after"] = page.devices[-1].mac
@@ -178,11 +179,12 @@ class Report:
         label = entry.name if entry.name and entry.name != was.label and (overwrite or not was.label) else UNSET
         notes = entry.notes if entry.notes and entry.notes != was.notes and (overwrite or not was.notes) else UNSET
         mark = True if (known or entry.known) and not was.known else UNSET
+        new_tags = [tag for tag in entry.tags if tag not in was.tags] or UNSET
         if entry.name and label is UNSET and entry.name != was.label:
             self.counts[KEPT] += 1
-        elif label is UNSET and notes is UNSET and mark is UNSET:
+        elif label is UNSET and notes is UNSET and mark is UNSET and new_tags is UNSET:
             self.counts[UNCHANGED if entry.name or was.known else NAMELESS] += 1
-        changes = DeviceUpdate(label=label, known=mark, notes=notes)
+        changes = DeviceUpdate(label=label, known=mark, notes=notes, add_tags=new_tags)
         return None if changes == DeviceUpdate() else changes
 
     def changed(self, mac: str, before: Before | None, update: DeviceUpdate, *, show: bool) -> None:
@@ -192,6 +194,7 @@ class Report:
             LABELLED: f'label "{clean(update.label)}"{was}' if update.label else "",
             KNOWN: "known" if update.known is True else "",
             NOTES: "notes" if update.notes else "",
+            TAGGED: " ".join(("tags", *map(clean, update.add_tags))) if update.add_tags else "",
         }
         self.counts.update(name for name, text in parts.items() if text)
         self.counts[UNSEEN] += before is None

@@ -22,6 +22,7 @@ from netscanctl.params import (
     networks_instead,
     parse_cursor,
     site_option,
+    tag_option,
 )
 from netscanctl.settling import Settling
 from netscanctl.stream import follow
@@ -41,6 +42,7 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @site_option
 @click.option("--known", is_flag=True, help="Only devices that are marked as known.")
 @click.option("--not-known", is_flag=True, help="Only devices that are not marked as known.")
+@tag_option("devices")
 @kind_option("changes")
 @click.option("--since", metavar="CURSOR", help="Resume after this cursor, without the list.")
 @click.option("--cursor-file", metavar="FILE", type=click.Path(dir_okay=False),
@@ -55,9 +57,9 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
               help="Run CMD for each change, with its JSON on stdin, its fields in NETSCAND_… variables.")  # fmt: skip
 @click.pass_obj
 def command(
-    session: Session, text: str | None, network: str | None, known: bool, not_known: bool, kinds: tuple[str, ...],
-    since: str | None, cursor_file: str | None, interval: float | None, settle: float, as_json: bool, as_table: bool,
-    program: str | None,
+    session: Session, text: str | None, network: str | None, known: bool, not_known: bool, tag: str | None,
+    kinds: tuple[str, ...], since: str | None, cursor_file: str | None, interval: float | None, settle: float,
+    as_json: bool, as_table: bool, program: str | None,
 ) -> None:  # fmt: skip
     """Print the devices (or those that contain TEXT), then one line per change until interrupted.
 
@@ -75,7 +77,8 @@ def command(
         existing = networks_instead(session.client, network)
         session.client.close()
     mark = known_filter(known=known, not_known=not_known)
-    query = {key: value for key, value in {"network": network, "q": text, "known": mark}.items() if value}
+    given = {"network": network, "q": text, "known": mark, "tag": tag}
+    query = {key: value for key, value in given.items() if value}
     query |= session.stream_query()
     kept = session.terminal, KindFilter(kinds), bookmark
     output = choose_output(*kept, settle, as_json, as_table, program)

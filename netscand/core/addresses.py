@@ -243,8 +243,8 @@ class Addresses:
             if address.ip == ip and address.network == network.id:
                 alone = device.status is not Status.ONLINE or len(device.addresses) == 1
                 if seen.at > address.last_seen and (alone or not proxied):
-                    address.evidence = seen.evidence
-                    address.last_seen = seen.at
+                    address.evidence, address.last_seen = seen.evidence, seen.at
+                    address.mac = seen.merged_mac
                 if proxied or address.foreign:
                     return ()
                 old = self._holders[network.id].get(ip)
@@ -298,9 +298,8 @@ class Addresses:
         before = _before(device)
         if old := to_replace(device, seen.at):
             self.drop(device, old)
-        entry = Address(
-            ip, network.id, network.interface, seen.evidence, seen.at, seen.at, foreign=True, main_since=seen.at
-        )
+        entry = Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at, foreign=True)
+        entry.main_since, entry.mac = seen.at, seen.merged_mac
         self.attach(device, entry)
         return () if is_first else (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
@@ -321,6 +320,7 @@ class Addresses:
             if evictable:  # IPv6 first; then those without an answer
                 self.drop(device, min(evictable, key=_value))
         main, new = device.main_address, Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at)
+        new.mac = seen.merged_mac
         few = sum(len(each.ip) == 4 for each in device.addresses) + 1 < MANY  # an extender's `ip` stays
         announced = few and (seen.joining or seen.evidence in ANNOUNCES)
         if len(ip) == 4 and (main is None or len(main.ip) == 16 or (announced and not keeps_main)):

@@ -5,20 +5,10 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from netscand.core.annotations import is_annotated
 from netscand.core.disputes import APART
 from netscand.core.limits import is_resident, may_change
-from netscand.core.model import (
-    NO_NAMES,
-    Device,
-    Event,
-    EventKind,
-    Evidence,
-    Ip,
-    Mac,
-    Network,
-    Observation,
-    is_annotated,
-)
+from netscand.core.model import NO_NAMES, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation
 from netscand.core.ratelimit import (
     DAY,
     DHCP_IMPOSTORS,
@@ -364,7 +354,7 @@ class ClaimTracker:
             return None
         other = self._servers.other_mac(network.id, ip, seen.mac)
         serves = not seen.joining  # a client that accepts an offer only names the server
-        macs = {seen.mac} if serves else {server.mac} if server is not None else set()
+        macs = {seen.mac, seen.merged_mac or seen.mac} if serves else {server.mac} if server is not None else set()
         expected, unexpected = network.expected_dhcp, ""
         if expected and not (expected & ({ip} | macs)):
             unexpected = f"; not in expected_dhcp of {network.cidr}"

@@ -343,7 +343,8 @@ class Question:
         self.probed.add((device.mac, ip))
         may_be_deaf = device.presence.broadcast_only or is_resident(device, self.claim.at)
         is_last = device is self.holder and ip == self.ip and self.step == REPEAT and not self.saw(device)
-        return Probe(self.network, ip, None if is_last and may_be_deaf else device.mac, device.mac, additional=True)
+        to = None if is_last and may_be_deaf else device.mac_of(self.network.id, ip)
+        return Probe(self.network, ip, to, device.mac, additional=True)
 
 
 class Disputes:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from netscand.core.addresses import Addresses
 from netscand.core.batches import DeferredBatches
 from netscand.core.limits import could_change, is_resident, may_change
+from netscand.core.merged import MergedMacs
 from netscand.core.model import (
     Device,
     Event,
@@ -117,6 +118,7 @@ class DueChecks:
         self.addresses = Addresses(self.networks, self.budgets, self.counts)
         self.network_table = NetworkTable(self.networks)
         self.outage = OutageDetector(rng, self.budgets)
+        self.merged = MergedMacs()
         self._candidates = ProbeCandidates(self.budgets)
         self.shared_lans = SharedLans(rng)
         self._due = DueQueue()
@@ -200,7 +202,8 @@ class DueChecks:
     def _probe_at(self, device: Device, where: ProbeTarget, mac: Mac | None, *, additional: bool = False) -> None:
         """Probe a device by unicast, or by broadcast; at a foreign address, which others may have, never by that."""
         network, address = where
-        to, as_request = (device.mac, mac is None) if address.foreign else (mac, False)
+        own = device.mac_at(address)
+        to, as_request = (own, mac is None) if address.foreign else (mac and own, False)
         self._queue_probe(Probe(network, address.ip, to, device.mac, additional, as_request))
 
     def _check_offline(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
@@ -288,7 +291,9 @@ class DueChecks:
             if where is None and self.network_table.last_answered(witness) is None:
                 where = self.network_table.probe_target(witness)
             if where is not None and where[0].id == network.id:
-                self._queue_probe(Probe(where[0], where[1].ip, witness.mac, witness.mac), ProbeClass.WITNESS)
+                self._queue_probe(
+                    Probe(where[0], where[1].ip, witness.mac_at(where[1]), witness.mac), ProbeClass.WITNESS
+                )
             else:  # its answers elsewhere prove nothing about this network
                 self.outage.exclude_witness(network.id, witness.mac)
 
@@ -297,12 +302,12 @@ class DueChecks:
             self.addresses.disputes.record_lease(seen, network)
         if self._candidates.add(seen, network, self.devices.get(seen.mac)):
             assert seen.ip is not None
-            self._queue_probe(Probe(network, seen.ip, seen.mac))
+            self._queue_probe(Probe(network, seen.ip, seen.merged_mac or seen.mac))
             self._due.push(seen.at, seen.mac)  # so that the queue is looked at
 
     def _queue_probe(self, probe: Probe, probe_class: ProbeClass | None = None) -> None:
         if probe_class is None:
-            device = self.devices.get(probe.presence_of or probe.mac or Mac(b""))
+            device = self.devices.get(probe.presence_of or self._primary(probe.mac) or Mac(b""))
             known = device is not None and (device.is_gateway or is_resident(device, device.last_seen))
             probe_class = ProbeClass.RESIDENT if known else ProbeClass.STRANGER
         self.probe_queue.setdefault(Lane(probe.network.id, probe_class, probe.mac is None), deque()).append(probe)
@@ -322,7 +327,9 @@ class DueChecks:
 
     def is_due(self, probe: Probe, now: float) -> bool:
         """Return whether a queued probe is still due; if not, schedule the device again."""
-        if probe.presence_of is None and (probe.mac in self._candidates or self.shared_lans.is_due(probe)):
+        if probe.presence_of is None and (
+            self._primary(probe.mac) in self._candidates or self.shared_lans.is_due(probe)
+        ):
             return True
         device = self._target_of(probe)
         if device is None:
@@ -339,7 +346,7 @@ class DueChecks:
 
     def record_sent(self, probe: Probe, now: float) -> None:
         """Note that a probe was really sent."""
-        self._candidates.record_sent(probe.mac)
+        self._candidates.record_sent(self._primary(probe.mac))
         if self.shared_lans:
             self.shared_lans.record_sent(probe, now)
         device = self._target_of(probe)
@@ -369,13 +376,16 @@ class DueChecks:
 
         probes = tuple(probes)
         for probe in probes:
-            self._candidates.record_sent(probe.mac)  # it may be probed later
+            self._candidates.record_sent(self._primary(probe.mac))  # it may be probed later
         self._batches.add((device for probe in probes if (device := self._target_of(probe)) is not None), try_again)
 
     def _target_of(self, probe: Probe) -> Device | None:
         """Return the device that a probe was sent to, even if another one holds the address by now."""
-        mac = probe.presence_of or probe.mac
+        mac = probe.presence_of or self._primary(probe.mac)
         return self.devices.get(mac) if mac else self.addresses.holder(probe.network.id, probe.ip)
+
+    def _primary(self, mac: Mac | None) -> Mac | None:
+        return mac and self.merged.primary(mac)
 
     def _schedule(self, device: Device) -> None:
         due = inf

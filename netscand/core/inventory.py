@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
+from netscand.core.annotations import annotate, annotations, is_annotated, would_annotate
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks
 from netscand.core.foreign_addresses import is_known_foreign
@@ -21,6 +22,8 @@ from netscand.core.limits import (
     grant_share,
     is_resident,
 )
+from netscand.core.mac_ranges import is_virtual
+from netscand.core.merged import Merge
 from netscand.core.model import (
     EVIDENCE_TEXT,
     NEVER_SEEN,
@@ -35,16 +38,16 @@ from netscand.core.model import (
     NetworkState,
     Observation,
     Status,
-    annotate,
     is_link_local,
-    would_annotate,
 )
 from netscand.core.networks import SCANNED, PresenceRules, addresses_by_interface
 from netscand.core.own_devices import OwnDevices
+from netscand.core.people import People
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import FLAPS
 from netscand.core.relayed_names import RelayedNames
 from netscand.core.restore import restore_devices
+from netscand.core.shared_addresses import MOST_ADDRESSES
 from netscand.core.weak_evidence import WEAK_EVIDENCE, filter_weak_evidence
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
@@ -60,6 +63,20 @@ UNSETTLED = 300.0
 """Seconds for which the devices of a network that goes down too often stay `unknown` after it did."""
 
 
+def _why_not_merged(device: Device) -> str:
+    """Return why a device cannot be merged, as the rest of a sentence; "" if it can.
+
+    What guards addresses goes by the MAC: a merge must not make another station the gateway or this host.
+    """
+    if device.is_self:
+        return "is this host"
+    if device.is_gateway or device.is_router:
+        return "is a gateway"
+    if is_virtual(device.mac) or device.is_proxy:
+        return "speaks for several machines"
+    return "was never seen" if device.never_seen else ""
+
+
 class Inventory(DueChecks):
     """Devices and networks."""
 
@@ -73,6 +90,7 @@ class Inventory(DueChecks):
         self._relayed_names = RelayedNames()
         self._own_devices = OwnDevices(self.devices, self.addresses, self.counts, self._batches)
         self.contested = ContestedAddresses(self.budgets, rng)
+        self.people = People(self.devices)
         self._restored_networks: set[str] = set()
         """Networks whose devices were online before this start, until the first `set_networks`."""
         self._never_seen: set[Mac] = set()
@@ -84,6 +102,8 @@ class Inventory(DueChecks):
 
     def observe(self, seen: Observation, network: Network, rtt: float | None = None) -> tuple[Event, ...]:
         """Apply one observation; return what changed. `rtt`: it answers a request of ours, after so many seconds."""
+        if self.merged and seen.merged_mac is None:
+            seen = self.merged.apply(seen)
         if self.shared_lans:
             joined, network = self._on_shared_lan(seen, network, rtt)
             if joined:
@@ -204,6 +224,7 @@ class Inventory(DueChecks):
             for each in device.addresses
             if each.network == network
             and not where.excludes(each.ip)
+            and each.mac is None
             and (where.is_ours(each.ip) or not by_dns)
             and not (no_ipv6 and len(each.ip) == 16)
             and self.may_take_name(mac, network, each.ip, now, by_dns=by_dns)
@@ -336,6 +357,8 @@ class Inventory(DueChecks):
         self.counts.remove(annotated)
         self._never_seen.discard(device.mac)
         device.label, device.known, device.notes = annotated.label, annotated.known, annotated.notes
+        device.merged = annotated.merged
+        device.tags, device.has_person = annotated.tags, annotated.has_person
         device.presence.chosen = annotated.presence.chosen
         device.kind = annotated.kind
         return {
@@ -359,6 +382,7 @@ class Inventory(DueChecks):
         self.addresses.disputes.forget(device)
         self.addresses.conflicts.end(mac)
         device.next_check, device.is_router = inf, False
+        self.merged.forget(mac)
         self.addresses.guards.update_router(device)
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)
 
@@ -384,7 +408,7 @@ class Inventory(DueChecks):
         return left_out
 
     def label(self, mac: Mac, changes: Mapping[str, object], now: float) -> tuple[Event, ...]:
-        """Set a user's annotations of a device (core/model.py); return what changed.
+        """Set a user's annotations of a device (core/annotations.py); return what changed.
 
         The device need not have been seen. Raises KeyError if there is nothing to annotate: the MAC is none that a
         device can have, or `changes` only remove annotations; Busy if too many devices were annotated and never seen.
@@ -406,6 +430,86 @@ class Inventory(DueChecks):
         self.devices[mac] = device
         self.counts.add(device)
         return device
+
+    def merge(self, mac: Mac, other: Mac, now: float) -> list[Event]:
+        """Merge a device into another one; return the events: it is forgotten, and the other one has its MAC.
+
+        Raises KeyError for a MAC that is no device, ValueError for a device that cannot be merged, Busy at a limit.
+        """
+        into, gone = self.devices[mac], self.devices[other]
+        for device in (into, gone):
+            if why := _why_not_merged(device):
+                raise ValueError(f"{device.mac.hex(':')} {why}, and cannot be merged")
+        if into is gone:
+            raise ValueError(f"{mac.hex(':')} cannot be merged into itself")
+        self.merged.check_room(into, 1 + len(gone.merged))
+        before: dict[str, object] = {
+            "addresses": tuple(into.addresses), "ip": into.ip, "merged_macs": into.merged,
+            "first_seen": into.first_seen, "last_seen": into.last_seen,
+        }  # fmt: skip
+        kept, status = annotations(gone), gone.status
+        of_gone = [each for each in self.merged.all() if each.into == other]
+        events = [self.forget(other, now, f"merged into {mac.hex(':')}")]
+        self.merged.add(Merge(other, mac, gone.first_seen, kept))
+        for each in of_gone:  # `forget` removed them
+            self.merged.add(each._replace(into=mac))
+        into.merged = self.merged.of(mac)
+        for address in gone.addresses:
+            if into.address_at(address.network, address.ip) is None and len(into.addresses) < MOST_ADDRESSES:
+                self.addresses.put_back(into, replace(address, mac=address.mac or other))
+        self.counts.place(into)
+        into.first_seen, into.last_seen = min(into.first_seen, gone.first_seen), max(into.last_seen, gone.last_seen)
+        if into.hostname is None:
+            into.hostname, into.hostname_source = gone.hostname, gone.hostname_source
+        own = annotations(into)
+        inherited_ones = {name: value for name, value in kept.items() if name == "tags" or name not in own}
+        if gone.tags:
+            inherited_ones["tags"] = tuple(sorted({*gone.tags, *into.tags}))
+        if (labelled := annotate(into, inherited_ones, now)) is not None:
+            before |= dict(labelled.previous or {})
+        if status is Status.ONLINE is not into.status:
+            before |= {"status": into.status, "status_since": into.status_since, "reason": into.reason}
+            into.presence.record_activity(gone.last_seen)
+            self.counts.change(into, Status.ONLINE, now, gone.reason)
+        if gone.confirmed and not into.confirmed:
+            self._limits.confirm(into)
+        self._schedule(into)
+        events += self.people.move(other, mac, now)
+        reason = f"{other.hex(':')} was merged into it by a user"
+        return [*events, Event(EventKind.MERGED, now, None, into, None, other, reason=reason, previous=before)]
+
+    def split(self, other: Mac, now: float) -> list[Event]:
+        """Undo the merge of a MAC: its device is back, with its annotations and addresses. Raises KeyError."""
+        merge = self.merged.remove(other)
+        into = self.devices[merge.into]
+        before = {"addresses": tuple(into.addresses), "ip": into.ip, "merged_macs": into.merged}
+        into.merged = self.merged.of(merge.into)
+        its = [address for address in into.addresses if address.mac == other]
+        last_seen = max((address.last_seen for address in its), default=min(now, into.last_seen))
+        reason = f"separated from {merge.into.hex(':')} by a user"
+        device = Device(other, merge.first_seen, last_seen, Presence(now, self.rules), Status.UNKNOWN, now, reason)
+        self.devices[other] = device
+        self.counts.add(device)
+        device.interface = into.interface
+        for address in its:
+            self.addresses.drop(into, address)
+            self.addresses.put_back(device, replace(address, mac=None))
+        self.counts.place(device)
+        annotate(device, merge.annotations, now)
+        device.kind = device.kind or self.kinds.of(device)
+        if any(address.answered > -inf for address in its) or is_annotated(device):
+            self._limits.confirm(device)
+            evicted = None
+        else:
+            evicted = self._limits.add(device)
+        for each in (into, device):
+            self._schedule(each)
+        events = [
+            Event(EventKind.SPLIT, now, None, into, None, other,
+                  reason=f"{other.hex(':')} was separated from it by a user", previous=before),
+            Event(EventKind.SPLIT, now, None, device, None, merge.into, reason=reason),
+        ]  # fmt: skip
+        return events + ([self.forget(evicted, now, NO_ROOM)] if evicted else [])
 
     # ---- networks -----------------------------------------------------------------------------------------------
 

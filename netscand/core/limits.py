@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
-from netscand.core.model import Device, Event, EventKind, Ip, Mac, Observation, Status, is_annotated
+from netscand.core.annotations import is_annotated
+from netscand.core.model import Device, Event, EventKind, Ip, Mac, Observation, Status
 from netscand.core.ratelimit import (
     ABSENCES,
     ADDRESSES,

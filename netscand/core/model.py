@@ -101,6 +101,21 @@ class EventKind(StrEnum):
     NETWORK_RECOVERED = "network_recovered"
     FLOOD = "flood"
     UNKNOWN = "unknown"
+    MERGED = "merged"
+    SPLIT = "split"
+    PERSON_HOME = "person_home"
+    PERSON_AWAY = "person_away"
+    PERSON_UNKNOWN = "person_unknown"
+    PERSON_CHANGED = "person_changed"
+    PERSON_REMOVED = "person_removed"
+
+
+class PersonStatus(StrEnum):
+    """Presence of a person; `unknown` while their devices leave it in doubt."""
+
+    HOME = "home"
+    AWAY = "away"
+    UNKNOWN = "unknown"
 
 
 class Cause(StrEnum):
@@ -273,7 +288,12 @@ class Observation(NamedTuple):
     """Options that its DHCP client requests (option 55), in its order."""
     services: tuple[Service, ...] = ()
     """Services that it announces by mDNS."""
+    merged_mac: Mac | None = None
+    """MAC in the frame, if a user merged it into `mac` (core/merged.py)."""
 
+
+THIS_HOST = "this host"
+"""Reason of a device that is this host."""
 
 NEVER_SEEN = "annotated by a user, and not seen yet"
 """Reason of the status of a device that was annotated by its MAC before it was seen. It is stored: never change it."""
@@ -297,6 +317,8 @@ class Address:
     """Name of the device behind this one that has it (core/relayed_names.py)."""
     foreign: bool = False
     """It belongs to no network of this host on that interface: the device is probed there, and that is all."""
+    mac: Mac | None = None
+    """MAC that has it, if that was merged into the device (core/merged.py)."""
     main_since: float = -inf
     """When it became the `ip` of its device; -inf: never. The latest one is."""
 
@@ -352,6 +374,12 @@ class Device:
     label: str | None = None
     known: bool = False
     notes: str | None = None
+    tags: tuple[str, ...] = ()
+    """In alphabetical order."""
+    merged: tuple[Mac, ...] = ()
+    """Further MACs of it, which users merged into it."""
+    has_person: bool = False
+    """It belongs to a person (core/people.py)."""
     next_check: float = inf
     """When the inventory checks it next."""
     counted: tuple[str, ...] | None = None
@@ -385,6 +413,15 @@ class Device:
                 return address
         return None
 
+    def mac_of(self, network: str, ip: Ip) -> Mac:
+        """Return the MAC of the device that has an address, or would answer for it."""
+        address = self.address_at(network, ip) if self.merged else None
+        return self.mac if address is None else self.mac_at(address)
+
+    def mac_at(self, address: Address) -> Mac:
+        """Return the MAC that has an address of the device."""
+        return address.mac or self.mac
+
     @property
     def main_address(self) -> Address | None:
         """Return the entry of `ip`."""
@@ -393,6 +430,23 @@ class Device:
             key=lambda each: (len(each.ip) == 4, not each.foreign, each.main_since, each.last_seen),
             default=None,
         )
+
+
+@dataclass(slots=True)
+class Person:
+    """A person, who has devices. Changed by the inventory alone (law 1)."""
+
+    name: str
+    devices: Mapping[Mac, bool] = field(default_factory=dict)
+    """MAC → whether it counts."""
+    status: PersonStatus = PersonStatus.UNKNOWN
+    status_since: float = 0.0
+    """Since when the person is home or away, through doubts; while `unknown`, since when that is."""
+    reason: str = ""
+    last_status: PersonStatus | None = None
+    """Home or away, as far as it was ever certain."""
+    last_since: float = 0.0
+    """Since when that is so."""
 
 
 class Event(NamedTuple):
@@ -411,6 +465,8 @@ class Event(NamedTuple):
     """Previous values of the device's fields that changed: wire names, domain values (monotonic times, addresses)."""
     seen_at: float | None = None
     """Monotonic timestamp of the frame that showed the change."""
+    person: Person | None = None
+    """The live object, as `device`."""
 
 
 class Probe(NamedTuple):
@@ -513,75 +569,6 @@ class SendFailed(Exception):
         self.message = message
 
 
-# ---- annotations ---------------------------------------------------------------------------------------------------
-# Fields of a device that users set: label, known, notes, patience, kind.
-
-
 def chosen_kind(device: Device) -> str | None:
     """Return the kind that a user chose."""
     return device.kind.name if device.kind is not None and device.kind.reason == CHOSEN_KIND else None
-
-
-def annotate(
-    device: Device, changes: Mapping[str, object], now: float, by_evidence: Kind | None = None
-) -> Event | None:
-    """Set annotations by their wire names; return the event, None if nothing changes.
-
-    `patience` None: learned; `kind` None: `by_evidence`.
-    """
-    presence = device.presence
-    chosen = presence.chosen
-    previous: dict[str, object] = {}
-    for name in ("label", "known", "notes"):
-        if name in changes and getattr(device, name) != changes[name]:
-            previous[name] = getattr(device, name)
-            setattr(device, name, changes[name])
-    if "kind" in changes and changes["kind"] != chosen_kind(device):
-        kind = device.kind
-        previous["kind"], previous["kind_reason"] = kind.name if kind else None, kind.reason if kind else None
-        device.kind = Kind(str(changes["kind"]), CHOSEN_KIND) if changes["kind"] else by_evidence
-    if "patience" in changes and changes["patience"] != chosen:
-        previous["patience"] = presence.patience
-        patience = changes["patience"]
-        presence.chosen = float(patience) if isinstance(patience, int | float) else None
-    if not previous:
-        return None
-    changed = ", ".join(name for name in previous if name != "kind_reason")
-    return Event(EventKind.LABELLED, now, None, device, reason=f"{changed} changed by a user", previous=previous)
-
-
-def would_annotate(changes: Mapping[str, object]) -> bool:
-    """Return whether changes set an annotation, instead of only removing some."""
-    return any(value is not None and value is not False for value in changes.values())
-
-
-THIS_HOST = "this host"
-"""Reason of a device that is this host."""
-
-NO_ANNOTATIONS: Mapping[str, object] = {"label": None, "known": False, "notes": None, "patience": None, "kind": None}
-
-
-def annotations(device: Device) -> dict[str, object]:
-    """Return a user's annotations of a device, by their wire names; those that are not set are left out."""
-    values = {
-        "label": device.label, "known": device.known, "notes": device.notes, "patience": device.presence.chosen,
-        "kind": chosen_kind(device),
-    }  # fmt: skip
-    return {name: value for name, value in values.items() if value}
-
-
-def move_annotations(old: Device, new: Device, now: float) -> list[Event]:
-    """Move a user's annotations from one device to another, which is the same one under another MAC.
-
-    What `old` does not have stays as it is at `new`. Return the events, that of `old` first.
-    """
-    found = annotations(old)
-    cleared, taken = annotate(old, NO_ANNOTATIONS, now), annotate(new, found, now)
-    return [event for event in (cleared, taken) if event is not None]
-
-
-def is_annotated(device: Device) -> bool:
-    """Return whether a user annotated the device; such devices are never evicted."""
-    if device.label or device.known or device.notes or device.presence.chosen is not None:
-        return True
-    return device.kind is not None and device.kind.reason == CHOSEN_KIND

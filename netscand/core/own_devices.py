@@ -4,21 +4,9 @@ from collections.abc import Iterable, Set
 from functools import partial
 
 from netscand.core.addresses import Addresses
+from netscand.core.annotations import is_annotated, move_annotations
 from netscand.core.batches import DeferredBatches
-from netscand.core.model import (
-    THIS_HOST,
-    Address,
-    Device,
-    Event,
-    EventKind,
-    Evidence,
-    Ip,
-    Mac,
-    Network,
-    Status,
-    is_annotated,
-    move_annotations,
-)
+from netscand.core.model import THIS_HOST, Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Status
 from netscand.core.networks import SCANNED
 from netscand.core.presence import Presence, Rules
 from netscand.core.status import StatusCounts

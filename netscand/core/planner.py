@@ -393,8 +393,9 @@ class Planner:
             rtt = probe.answer(seen.mac, seen.at)
             if rtt is not None and probe.others is None:
                 schedule.sample(rtt)
+            device = self._inventory.merged.primary(seen.mac)
             if rtt is not None and len(seen.ip) == 4:  # an unsolicited frame ends no scan: it is easily faked
-                self.next_at = min(self.next_at, self._running.record_reply(network.id, seen.ip, seen.mac, seen.at))
+                self.next_at = min(self.next_at, self._running.record_reply(network.id, seen.ip, device, seen.at))
         return rtt
 
     # ---- probes -------------------------------------------------------------------------------------------------

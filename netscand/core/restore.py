@@ -4,13 +4,14 @@ Unlike everywhere else in the core, times here are unix seconds: the monotonic c
 ended with its boot.
 """
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
 from netscand.core.addresses import Addresses
 from netscand.core.limits import NO_ROOM, AdmissionLimits
+from netscand.core.merged import Merge
 from netscand.core.model import (
     THIS_HOST,
     Address,
@@ -19,6 +20,8 @@ from netscand.core.model import (
     EventKind,
     Kind,
     Mac,
+    Person,
+    PersonStatus,
     Service,
     Status,
     StoredTime,
@@ -41,7 +44,8 @@ class EventQuery:
     after: float | None = None
     before: float | None = None
     kinds: tuple[str, ...] = ()
-    mac: Mac | None = None
+    macs: frozenset[Mac] | None = None
+    """Devices that the events are about, or that are their `other`; None: all events."""
     limit: int = 500
     gaps: bool = False
     """Whether some of the events after `since` may be missing, because they are no longer kept."""
@@ -116,6 +120,9 @@ class Remembered:
     label: str | None = None
     known: bool = False
     notes: str | None = None
+    tags: tuple[str, ...] = ()
+    merged: tuple[Mac, ...] | None = None
+    """MACs that were merged into it; None: only the table of merges shows that."""
     chosen: float | None = None
     """The patience that a user chose, in seconds."""
     learned: bytes | None = None
@@ -126,6 +133,20 @@ class Remembered:
     parameters: bytes | None = None
     services: tuple[Service, ...] = ()
     """The evidence for its kind (core/kinds.py)."""
+
+
+class RememberedPerson(NamedTuple):
+    """A person as it was stored last."""
+
+    name: str
+    devices: Mapping[Mac, bool]
+    status: PersonStatus
+    status_since: float
+    reason: str
+    last_status: PersonStatus | None = None
+    last_since: float = 0.0
+    former_name: str | None = None
+    """The name before the event that shows it."""
 
 
 class Memory(NamedTuple):
@@ -148,6 +169,9 @@ class Memory(NamedTuple):
     """Devices whose rows do not show their last event."""
     gone: Collection[Mac] = ()
     """MACs that may still have a row, though their device was forgotten."""
+    people: Sequence[RememberedPerson] = ()
+    merges: Sequence[Merge] = ()
+    """In unix seconds."""
 
 
 NOT_RUNNING = "netscand was not running"
@@ -171,10 +195,54 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
     machine is ever off, of a clock that may be right, becomes `now`. As numbers, times are no later than `now`; if the
     clock is behind the time that the history knows, that time is used for them: otherwise every device would be new.
     """
+    restored, alive = _restorer(memory, offset, now), memory.alive_until
+    offset = max(offset, memory.known_time - now)
+    devices = []
+    for was in memory.devices:
+        learned, at = (was.learned, was.learned_at) if was.learned else (NEW, was.first_seen)
+        presence = Presence.restored(now, rules, learned, max(0.0, now + offset - at))
+        presence.chosen = was.chosen
+        device = Device(
+            was.mac, restored(was.first_seen), restored(was.last_seen), presence, was.status,
+            restored(was.status_since), was.reason, confirmed=was.confirmed, hostname=was.hostname,
+            hostname_source=was.hostname_source, label=was.label, known=was.known, notes=was.notes,
+            tags=was.tags, kind=was.kind, dhcp_vendor_class=was.vendor_class, dhcp_parameters=was.parameters,
+            services=was.services,
+        )  # fmt: skip
+        if was.status is Status.ONLINE:
+            device.status, device.reason = Status.UNKNOWN, NOT_RUNNING
+            device.status_since = restored(max(alive, was.status_since))
+            device.is_self = was.reason == THIS_HOST  # so that its `first_seen` is not the last start
+        device.addresses = list(was.addresses)  # not shared with any other device
+        for address in device.addresses:
+            address.first_seen, address.last_seen = restored(address.first_seen), restored(address.last_seen)
+        devices.append(device)
+    return devices
+
+
+def recalled_people(memory: Memory, offset: float, now: float) -> list[Person]:
+    """Return the people for a start at `now`, as `recalled` the devices."""
+    restored = _restorer(memory, offset, now)
+    return [
+        Person(
+            was.name, dict(was.devices), was.status, restored(was.status_since), was.reason, was.last_status,
+            restored(was.last_since),
+        )
+        for was in memory.people
+    ]  # fmt: skip
+
+
+def recalled_merges(memory: Memory, offset: float, now: float) -> list[Merge]:
+    """Return the merged MACs for a start at `now`, as `recalled` the devices."""
+    restored = _restorer(memory, offset, now)
+    return [merge._replace(first_seen=restored(merge.first_seen)) for merge in memory.merges]
+
+
+def _restorer(memory: Memory, offset: float, now: float) -> Callable[[float], float]:
+    """Return the function that converts stored times; see `recalled`."""
     wall = now + offset
     is_behind = wall < max(memory.lived, LEAST_TIME)
     offset = max(offset, memory.known_time - now)
-    alive = memory.alive_until
 
     same: dict[float, float] = {}  # a device and its address were often seen first at the same time
 
@@ -192,26 +260,7 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
         same[unix] = shown
         return shown
 
-    devices = []
-    for was in memory.devices:
-        learned, at = (was.learned, was.learned_at) if was.learned else (NEW, was.first_seen)
-        presence = Presence.restored(now, rules, learned, max(0.0, now + offset - at))
-        presence.chosen = was.chosen
-        device = Device(
-            was.mac, restored(was.first_seen), restored(was.last_seen), presence, was.status,
-            restored(was.status_since), was.reason, confirmed=was.confirmed, hostname=was.hostname,
-            hostname_source=was.hostname_source, label=was.label, known=was.known, notes=was.notes, kind=was.kind,
-            dhcp_vendor_class=was.vendor_class, dhcp_parameters=was.parameters, services=was.services,
-        )  # fmt: skip
-        if was.status is Status.ONLINE:
-            device.status, device.reason = Status.UNKNOWN, NOT_RUNNING
-            device.status_since = restored(max(alive, was.status_since))
-            device.is_self = was.reason == THIS_HOST  # so that its `first_seen` is not the last start
-        device.addresses = list(was.addresses)  # not shared with any other device
-        for address in device.addresses:
-            address.first_seen, address.last_seen = restored(address.first_seen), restored(address.last_seen)
-        devices.append(device)
-    return devices
+    return restored
 
 
 def restore_devices(

@@ -223,7 +223,8 @@ class Part:
             inventory.contested.record_sent(network_id, ip)
             if online and device is not None:
                 self._known[index] = device
-            known_mac = device.mac if device is not None and online and self._thorough and attempt % 2 == 0 else None
+            by_unicast = device is not None and online and self._thorough and attempt % 2 == 0
+            known_mac = device.mac_of(network_id, ip) if device is not None and by_unicast else None
             yield Probe(self.network, ip, known_mac)
             if attempt + 1 == limit:
                 self._settle(index)

@@ -12,7 +12,6 @@ from netscand.hub.log import Log
 from netscand.hub.published import Unreadable as UnreadableMessage
 from netscand.hub.published import about_site, published
 from netscand.hub.view import CURSOR, PREVIOUS, end_of_snapshot
-from netscand.serve.encode import mac_text
 
 LISTS = 32
 """Lists that are read in parts and can go on where they ended."""
@@ -50,7 +49,7 @@ class Past:
             raise CursorGone("the log no longer reaches back to it")
         if most is not None and question.through - since > most:
             raise CursorGone("more events were missed than a snapshot has")
-        key = (since, question.through, question.kinds, question.mac, question.sites, question.after, question.before)
+        key = (since, question.through, question.kinds, question.macs, question.sites, question.after, question.before)
         reading = self._readings.pop(key, None) or _Reading(self._log, question)
         found = await reading.next(question.limit)
         through = question.through if reading.ended else found[-1][0]
@@ -75,8 +74,9 @@ class Past:
             step *= 8
 
     async def presence(
-        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *, account: Hashable = None
-    ) -> Sequence[PresencePart]:
+        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *,
+        others: Sequence[Mac] = (), account: Hashable = None,
+    ) -> Sequence[PresencePart]:  # fmt: skip
         """Raise Unreadable: the site has it."""
         raise Unreadable("the hours of a device are in the history of its site; ask netscand there")
 
@@ -149,11 +149,8 @@ class _Reading:
     def _start(self) -> Mapping[str, object]:
         question = self._question
         names = sorted(question.sites) if question.sites is not None else ["*"]
-        device = mac_text(question.mac).replace(":", "") if question.mac is not None else None
-        subjects = [
-            f"{sites.PREFIX}.{name}.device.{device}" if device is not None else f"{sites.PREFIX}.{name}.>"
-            for name in names
-        ]
+        endings = [">"] if question.macs is None else [f"device.{mac.hex()}" for mac in sorted(question.macs)]
+        subjects = [f"{sites.PREFIX}.{name}.{end}" for name in names for end in endings]
         return {
             "deliver_policy": "by_start_sequence", "opt_start_seq": max(1, (question.since or 0) + 1),
             "filter_subjects": subjects,
@@ -197,7 +194,7 @@ class _Reading:
             return False
         if (question.after is not None and at <= question.after) or (question.before and at > question.before):
             return False
-        return question.mac is None or found.has_device
+        return question.macs is None or found.has_device
 
     async def close(self) -> None:
         """End the reading."""

@@ -5,7 +5,9 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from netscand import sites
 from netscand.core.conflicts import Conflict
+from netscand.core.merged import MergedMacs
 from netscand.core.model import BadTarget, Busy, Coverage, Load, Mac, Network
+from netscand.core.people import People
 from netscand.core.ratelimit import Budgets
 from netscand.core.status import StatusCounts
 from netscand.hub.log import Log
@@ -25,6 +27,7 @@ class Sites:
         self.log = log
         self.requests = requests
         self.counts = StatusCounts()
+        self.people, self.merged = People({}), MergedMacs()
         self.networks: Mapping[str, Network] = {}
         self.observations: Mapping[str, int] = {}
         self.budgets = Budgets()

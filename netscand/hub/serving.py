@@ -19,6 +19,7 @@ from netscand.hub.site import Site, SiteDevice
 from netscand.hub.view import key_of, shown_text
 from netscand.serve.auth import Role
 from netscand.serve.encode import Encoder, mac_text
+from netscand.serve.fair_turns import Account
 from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import Refused, answer, connection_of
 from netscand.serve.metrics import Metrics
@@ -129,6 +130,10 @@ class SiteRest(Rest):
         return await super().scan(request)
 
 
+ONLY_AT_SITE = ("take_from", "tags", "add_tags", "remove_tags")
+"""Changes of a device that the command `annotate` to a site does not have."""
+
+
 class SiteChanges(DeviceChanges):
     """Handlers that change devices: the site does it, if it allows that."""
 
@@ -138,8 +143,8 @@ class SiteChanges(DeviceChanges):
         device = site_device(scanner, request)
         update = await struct_of(request, protocol.DeviceUpdate, "device update")
         changes = {name: value for name, value in msgspec.structs.asdict(update).items() if value is not msgspec.UNSET}
-        if "take_from" in changes:
-            raise Refused("bad_request", f"take_from: only at site {device.site.name} itself")
+        if only := next((name for name in ONLY_AT_SITE if name in changes), None):
+            raise Refused("bad_request", f"{only}: only at site {device.site.name} itself")
         clean_texts(changes)
         await at_site(scanner, device, sites.Annotate(mac=mac_text(Mac(device.key[-6:])), **changes))
         return answer(device_of(shown_text(device)))
@@ -176,12 +181,18 @@ class SiteHistoryApi(HistoryApi):
         """Wait until the hub has read what a client has."""
         await sites_behind(self).log.until_read(since)
 
-    def _scope(self, request: web.Request) -> tuple[Mac | None, frozenset[str] | None]:
+    def _scope(self, request: web.Request) -> tuple[frozenset[Mac] | None, frozenset[str] | None]:
         """Return the device and the sites of the events that are requested."""
         if "mac" not in request.match_info:
             return super()._scope(request)
         device = site_device(sites_behind(self), request)
-        return Mac(device.key[-6:]), frozenset((device.site.name,))
+        return frozenset((Mac(device.key[-6:]),)), frozenset((device.site.name,))
+
+    async def _tagged(self, tag: str, account: Account) -> frozenset[Mac]:
+        """Refuse it: one MAC may be at several sites."""
+        raise Refused(
+            "bad_request", f"tag={tag}: a hub lists the events of one device or of all; ask netscand at a site"
+        )
 
     async def presence(self, request: web.Request) -> web.StreamResponse:
         """Refuse it: the site has it."""
@@ -255,6 +266,12 @@ WITH_SITE = frozenset((
 """Operations that a parameter limits to one site."""
 
 
+AT_A_SITE = frozenset((
+    "list_people", "update_person", "remove_person", "merge_devices", "split_device", "list_suggestions",
+))  # fmt: skip
+"""Operations that only a site has."""
+
+
 def _of_hub(route: Route) -> Route:
     query, refusals = route.query, route.refusals
     if route.operation in WITH_SITE and query is not None:
@@ -264,7 +281,7 @@ def _of_hub(route: Route) -> Route:
 
 
 HUB_API: Sequence[Route] = (
-    *(_of_hub(route) for route in API),
+    *(_of_hub(route) for route in API if route.operation not in AT_A_SITE),
     Route(
         "GET", "/api/sites", Role.READ, SiteRest.sites, {200: protocol.SiteList}, query=(SITE,), refusals=(404,),
         operation="list_sites", tag="networks",

@@ -17,6 +17,7 @@ from typing import Any, cast
 import msgspec
 
 from netscand import protocol
+from netscand.core.annotations import is_annotated
 from netscand.core.conflicts import Conflict
 from netscand.core.mac_ranges import is_virtual_router
 from netscand.core.model import (
@@ -29,12 +30,13 @@ from netscand.core.model import (
     Kind,
     Mac,
     Network,
+    Person,
+    PersonStatus,
     Service,
     Status,
     StoredTime,
-    is_annotated,
 )
-from netscand.core.restore import Remembered
+from netscand.core.restore import Remembered, RememberedPerson
 from netscand.serve.query import Filter, Searched
 from netscand.serve.related import Related
 
@@ -142,6 +144,7 @@ class Encoder:
             first_seen=self.time(address.first_seen),
             last_seen=self.time(address.last_seen),
             foreign=address.foreign or msgspec.UNSET,
+            mac=mac_text(address.mac) if address.mac else msgspec.UNSET,
             hostname=address.hostname or msgspec.UNSET,
         )
 
@@ -169,6 +172,8 @@ class Encoder:
             last_seen=self.time(device.last_seen),
             rtt_ms=round(rtt * 1000, 3) if rtt is not None else None,
             addresses=[self.address(address) for address in device.addresses],
+            tags=list(device.tags),
+            merged_macs=[mac_text(mac) for mac in device.merged] or msgspec.UNSET,
         )
 
     def listed(self, device: Any, fits: Filter | None) -> bytes | None:  # noqa: ANN401 - of a hub of sites, another one
@@ -235,6 +240,17 @@ class Encoder:
             same_lan_as=network.same_lan_as,
         )
 
+    def person(self, person: Person) -> protocol.Person:
+        """Return a person as it is now."""
+        return protocol.Person(
+            name=person.name,
+            status=person.status,
+            status_since=self.time(person.status_since),
+            reason=person.reason,
+            last_status=person.last_status,
+            devices=_of_person(person.devices),
+        )
+
     def event(self, event: Event) -> bytes:
         """Return the body of an event: the JSON of protocol.Event, without its cursor and the time of sending."""
         self.sync()
@@ -250,6 +266,7 @@ class Encoder:
                 reason=event.reason,
                 device=self.device(event.device) if event.device else None,
                 previous=self._previous(event.previous) if event.previous else None,
+                person=self.person(event.person) if event.person else msgspec.UNSET,
                 seen_at=self.stamp(event.seen_at) if event.seen_at is not None else None,
             )
         )
@@ -263,6 +280,10 @@ class Encoder:
                 shown[name] = self.time(cast(float, value))
             elif name == "addresses":
                 shown[name] = [self.address(address) for address in cast("list[Address]", value)]
+            elif name == "merged_macs":
+                shown[name] = [mac_text(mac) for mac in cast("tuple[Mac, ...]", value)]
+            elif name == "devices":
+                shown[name] = _of_person(cast("Mapping[Mac, bool]", value))
             elif isinstance(value, bytes):
                 shown[name] = mac_text(Mac(value)) if len(value) == 6 else ip_text(Ip(value))
             else:
@@ -273,6 +294,10 @@ class Encoder:
 def _service(service: Service) -> protocol.Service:
     entries = (entry.partition("=") for entry in service.txt)
     return protocol.Service(type=service.type, txt={key: value for key, _, value in entries})
+
+
+def _of_person(devices: Mapping[Mac, bool]) -> list[protocol.PersonDevice]:
+    return [protocol.PersonDevice(mac=mac_text(mac), counts=counts) for mac, counts in devices.items()]
 
 
 def kinds(device: Device) -> list[str]:
@@ -328,6 +353,14 @@ def device_before(event: protocol.Event) -> protocol.Device | None:
 # ---- back into the domain -------------------------------------------------------------------------------------------
 
 
+def remembered_by(body: bytes) -> Remembered | RememberedPerson | None:
+    """Return the person of an event as the event shows them, else the device (`remembered`). Raises ValueError."""
+    if b'"person":{' not in body:  # most events; within a text, its quotes would be escaped
+        return remembered(body)
+    event = decoded(body)
+    return _remembered_person(event.person, (event.previous or {}).get("name")) if event.person else None
+
+
 def remembered(body: bytes) -> Remembered | None:
     """Return the device of an event as the event shows it; None if it is about none. Raises ValueError.
 
@@ -337,16 +370,30 @@ def remembered(body: bytes) -> Remembered | None:
     if device is None:
         return None
     return Remembered(
-        Mac(bytes.fromhex(device.mac.replace(":", ""))), _unix(device.first_seen), _unix(device.last_seen),
+        _mac(device.mac), _unix(device.first_seen), _unix(device.last_seen),
         Status(device.status), _unix(device.status_since), device.reason, hostname=device.hostname,
         hostname_source=device.hostname_source, label=device.label, known=device.known, notes=device.notes,
         kind=Kind(device.kind, device.kind_reason or "") if device.kind else None,
+        tags=tuple(device.tags), merged=tuple(map(_mac, device.merged_macs or ())),
         addresses=tuple(
             Address(_ip(address.ip), address.network, address.interface, Evidence(address.evidence),
-                    _unix(address.first_seen), _unix(address.last_seen))
+                    _unix(address.first_seen), _unix(address.last_seen), mac=_mac(address.mac) if address.mac else None)
             for address in sorted(device.addresses, key=lambda each: each.ip != device.ip)  # as in its row
         ),
     )  # fmt: skip
+
+
+def _remembered_person(person: protocol.Person, former_name: str | None) -> RememberedPerson:
+    last = PersonStatus(person.last_status) if person.last_status else None
+    since = _unix(person.status_since)
+    devices = {_mac(each.mac): each.counts for each in person.devices}
+    return RememberedPerson(
+        person.name, devices, PersonStatus(person.status), since, person.reason, last, since, former_name
+    )
+
+
+def _mac(text: str) -> Mac:
+    return Mac(bytes.fromhex(text.replace(":", "")))
 
 
 def _ip(text: str) -> Ip:

@@ -21,7 +21,7 @@ from netscand.serve.fair_turns import OURS, Account, Shares
 from netscand.serve.http import BINARY, HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort, Scanner
-from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of, sites_of
+from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of, sites_of, tag_of
 
 PART = 50
 """Events that are read at a time."""
@@ -33,6 +33,9 @@ EVENTS, MOST_EVENTS = 500, 5_000
 """Events in one answer: by default, and at most."""
 
 MOST_DAYS = 90
+
+MOST_TAGGED = 500
+"""Devices with a tag whose events can be listed: SQLite looks each event's device up among them."""
 
 PARTS = {"900": 900.0, "1800": 1800.0, "3600": 3600.0}
 """Seconds of a part of a day: hours, and what hours of a time zone may begin at (India, Nepal)."""
@@ -103,7 +106,11 @@ class HistoryApi:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Answer with events, oldest first; of one device if the path names one."""
         connection = connection_of(request)
-        query = self._query(request.query, *self._scope(request))
+        macs, sites = self._scope(request)
+        if (tag := tag_of(request.query)) is not None:
+            tagged = await self._tagged(tag, connection.account)
+            macs = tagged if macs is None else macs & tagged
+        query = self._query(request.query, macs, sites)
         try:
             cursor = self._scanner.cursor
             async with connection.answering(lambda: PIECE):
@@ -115,27 +122,44 @@ class HistoryApi:
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
 
-    def _scope(self, request: web.Request) -> tuple[Mac | None, frozenset[str] | None]:
-        """Return the device and the sites of the events that are requested; None: all."""
+    def _scope(self, request: web.Request) -> tuple[frozenset[Mac] | None, frozenset[str] | None]:
+        """Return the MACs of the device and the sites of the events that are requested; None: all."""
         of_one = "mac" in request.match_info
         given = request.match_info["mac"] if of_one else request.query.get("mac")
-        mac = mac_of(given) if given is not None else None
+        merged = self._scanner.merged
+        mac = merged.primary(mac_of(given)) if given is not None else None
         if of_one:
             self._known(mac)
-        return mac, sites_of(request.query, connection_of(request).sites)
+        macs = None if mac is None else frozenset([mac, *merged.of(mac)])
+        return macs, sites_of(request.query, connection_of(request).sites)
 
-    def _query(self, given: Mapping[str, str], mac: Mac | None, sites: frozenset[str] | None) -> "_Query":
+    async def _tagged(self, tag: str, account: Account) -> frozenset[Mac]:
+        """Return the devices that have a tag now. Raises Refused if they are too many for one query."""
+        everyone = self._hub.turns.over(account, tuple(self._scanner.devices.values()))
+        macs = frozenset([mac async for each in everyone if tag in each.tags for mac in (each.mac, *each.merged)])
+        if len(macs) > MOST_TAGGED:
+            what = f"{len(macs):,} devices have this tag; expected up to {MOST_TAGGED}"
+            raise Refused("bad_request", f"tag={tag}: {what}; ask for the events of single devices, or of all")
+        return macs
+
+    def _query(self, given: Mapping[str, str], macs: frozenset[Mac] | None, sites: frozenset[str] | None) -> "_Query":
         if "last" in given and ("since" in given or "limit" in given):
             raise Refused("bad_request", "last: not together with since or limit")
         name = "last" if "last" in given else "limit"
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
         kinds = _kinds(given.get("kind"))
-        return _Query(given.get("since"), given.get("until"), kinds, mac, sites, limit, "last" in given)
+        return _Query(given.get("since"), given.get("until"), kinds, macs, sites, limit, "last" in given)
 
     async def _question(self, query: "_Query", cursor: str, account: Account) -> EventQuery:
         through = self._archive.sequence_of(cursor)
         question = EventQuery(
-            through, kinds=query.kinds, mac=query.mac, sites=query.sites, limit=query.limit, gaps=True, account=account
+            through,
+            kinds=query.kinds,
+            macs=query.macs,
+            sites=query.sites,
+            limit=query.limit,
+            gaps=True,
+            account=account,
         )
         if query.until is not None:
             with _refusing_expired("until", query.until):
@@ -193,8 +217,7 @@ class HistoryApi:
     async def presence(self, request: web.Request) -> web.StreamResponse:
         """Answer with how long a device was online on each of the last days."""
         given = request.query
-        mac = mac_of(request.match_info["mac"])
-        device = self._known(mac)
+        device = self._known(self._scanner.merged.primary(mac_of(request.match_info["mac"])))
         days = number_of(given, "days", 7, most=MOST_DAYS)
         step = _step(given.get("step"))
         self._encoder.sync()
@@ -203,7 +226,9 @@ class HistoryApi:
             standing = Standing(device.status, self._unix(device.status_since), device.reason)
         await self._hub.settled()
         account = connection_of(request).account
-        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()), step or DAY, account=account)
+        found = await self._archive.presence(
+            device.mac, days, standing, self._unix(monotonic()), step or DAY, others=device.merged, account=account
+        )
         of_a_day = int(DAY / (step or DAY))
         days_found = [found[at : at + of_a_day] for at in range(0, len(found), of_a_day)]
         return answer(protocol.PresenceDays(days=[_presence_of(parts, with_parts=bool(step)) for parts in days_found]))
@@ -250,7 +275,7 @@ class _Query(NamedTuple):
     since: str | None
     until: str | None
     kinds: tuple[str, ...]
-    mac: Mac | None
+    macs: frozenset[Mac] | None
     sites: frozenset[str] | None
     limit: int
     last: bool

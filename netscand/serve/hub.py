@@ -109,7 +109,7 @@ class DurabilityGate:
 SOON = 0.001
 """Seconds that the first event of a burst waits for the rest; or as long as sending takes, if that is longer."""
 
-CHANGES_OF_LIST = frozenset([EventKind.DISCOVERED, EventKind.FORGOTTEN, EventKind.LABELLED])
+CHANGES_OF_LIST = frozenset([EventKind.DISCOVERED, EventKind.FORGOTTEN, EventKind.LABELLED, EventKind.SPLIT])
 """Events with which a device enters or leaves the list; a device may be labelled before it is seen."""
 
 log = logging.getLogger(__name__)

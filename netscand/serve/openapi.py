@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TAGS = {
     "devices": "Devices, and a user's annotations of them.",
+    "people": "People: sets of devices.",
     "events": "The history, and the stream.",
     "networks": "Networks, and scans of them.",
     "daemon": "The daemon itself.",
@@ -28,6 +29,9 @@ TAGS = {
 
 NAMED = {protocol.Status: "Status", protocol.EventKind: "EventKind"}
 """Types that are components beside the structs."""
+
+IN_PATH = {"mac": MacText, "name": protocol.PersonName}
+"""Parts of paths, and their types."""
 
 MESSAGES = (*get_args(protocol.ServerMessage), *get_args(protocol.ClientMessage))
 REFERENCE = "#/components/schemas/{name}"
@@ -108,13 +112,17 @@ class _Schemas:
 
 
 def _operation(route: "Route", schemas: _Schemas) -> dict[str, Any]:
-    path = [{"name": "mac", "in": "path", "required": True, "schema": schemas.of(MacText)}]
+    path = [
+        {"name": name, "in": "path", "required": True, "schema": schemas.of(kind)}
+        for name, kind in IN_PATH.items()
+        if f"{{{name}}}" in route.path
+    ]
     operation: dict[str, Any] = {
         "summary": (route.handler.__doc__ or "").partition("\n")[0],
         "operationId": route.operation,
         "tags": [route.tag],
         "parameters": [
-            *(path if "{mac}" in route.path else ()),
+            *path,
             *(_parameter(query, schemas) for query in route.query or ()),
         ],
         "responses": {str(status): _answer(status, found, schemas) for status, found in route.answers.items()},

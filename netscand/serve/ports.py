@@ -1,13 +1,15 @@
 """Interfaces of the engine and the history that the server uses."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from msgspec import UNSET
 
 from netscand.core.conflicts import Conflict
+from netscand.core.merged import MergedMacs
 from netscand.core.model import BadTarget, Busy, Coverage, Device, Load, Mac, Network
+from netscand.core.people import People
 from netscand.core.ratelimit import SCAN_REQUESTS, Budgets
 from netscand.core.restore import DAY, EventQuery, Page, PresencePart, Standing
 from netscand.core.status import StatusCounts
@@ -40,8 +42,9 @@ class HistoryPort(Protocol):
         """Return the number after which the last `limit` matching events begin."""
 
     async def presence(
-        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *, account: Hashable = None
-    ) -> Sequence[PresencePart]:
+        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *,
+        others: Sequence[Mac] = (), account: Hashable = None,
+    ) -> Sequence[PresencePart]:  # fmt: skip
         """Return how long a device was online in each part (`step` seconds) of the last UTC days, in unix seconds."""
 
     async def erase(self, mac: Mac) -> int:
@@ -125,6 +128,14 @@ class Scanner(Protocol):
         """All devices; the engine changes them between two turns of the loop."""
 
     @property
+    def people(self) -> People:
+        """All people."""
+
+    @property
+    def merged(self) -> MergedMacs:
+        """MACs that users merged into others."""
+
+    @property
     def counts(self) -> StatusCounts:
         """Numbers of devices by status, without this host."""
 
@@ -176,10 +187,24 @@ class Scanner(Protocol):
         """Return the conflicts between devices that last, the most important first."""
 
     def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
-        """Set the user's annotations: `label`, `known`, `notes`, `patience`, of a device that was seen or not.
+        """Set the user's annotations: `label`, `known`, `notes`, `patience`, `tags`, of a device that was seen or not.
 
         Raises KeyError, or Busy with a sentence.
         """
+
+    def set_person(
+        self, name: str, add: Mapping[Mac, bool], remove: Iterable[Mac] = (), rename: str | None = None
+    ) -> None:
+        """Add a person, or change one: devices with whether they count, and the name. Raises KeyError, Busy."""
+
+    def merge(self, mac: Mac, other: Mac) -> None:
+        """Merge a device into another one. Raises KeyError, ValueError, Busy."""
+
+    def split(self, mac: Mac) -> None:
+        """Undo the merge of a MAC. Raises KeyError."""
+
+    def remove_person(self, name: str) -> None:
+        """Remove a person. Raises KeyError."""
 
     def forget(self, mac: Mac) -> None:
         """Delete a device. Raises KeyError, or ValueError if it cannot be deleted."""

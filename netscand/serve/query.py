@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Annotated, TypeVar, get_args
+from unicodedata import normalize
 
 import msgspec
 from aiohttp import web
@@ -15,7 +16,7 @@ from netscand import protocol
 from netscand.core.model import Mac
 from netscand.protocol import MAX_MESSAGE
 from netscand.serve.http import JSON, Refused, connection_of
-from netscand.validation_messages import not_readable
+from netscand.validation_messages import not_readable, shown
 
 # ---- query ---------------------------------------------------------------------------------------------------------
 # Query parameters and bodies.
@@ -129,7 +130,7 @@ async def struct_of(request: web.Request, kind: type[Body], what: str, *, requir
 
 
 # ---- filters -------------------------------------------------------------------------------------------------------
-# Filters: `network=`, `q=`, `status=`, `known=`, `ip=` and `name=`.
+# Filters: `network=`, `q=`, `status=`, `known=`, `ip=`, `name=` and `tag=`.
 
 LONGEST = 128
 """Maximum characters of `q` and `name`. Every event is searched for it, for each client."""
@@ -155,30 +156,31 @@ class Searched:
 
     @property
     def words(self) -> str:
-        """MAC, names, label, notes, vendor, kind and addresses as one text, separated by BETWEEN."""
+        """MAC, names, label, notes, vendor, kind, addresses and tags as one text, separated by BETWEEN."""
         if self._words is None:
             device = self.device
             kind = device.kind.replace("_", " ") if device.kind else None
             texts = (device.mac, device.hostname, device.label, device.notes, device.vendor, kind)
             ips = [address.ip for address in device.addresses]
-            self._words = BETWEEN.join([*(word.casefold() for word in texts if word), *ips])
+            self._words = BETWEEN.join([*(word.casefold() for word in texts if word), *ips, *device.tags])
         return self._words
 
 
 class Change:
     """Event for filters: its device as it is, and as it was before."""
 
-    __slots__ = ("devices", "network", "site")
+    __slots__ = ("devices", "network", "person", "site")
 
     def __init__(self, event: protocol.Event, before: protocol.Device | None) -> None:
         self.network = event.network
         self.site = event.site
+        self.person = event.person.name.casefold() if event.person else None
         self.devices = tuple(Searched(device) for device in (event.device, before) if device is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Filter; all fields must match. `text` is searched in MAC, addresses, names, label, notes, vendor and kind.
+    """Filter; all fields must match. `text` is searched in MAC, addresses, names, label, notes, vendor, kind and tags.
 
     `network` is an id, or a prefix on any interface; `ip` and `name` must match completely.
     """
@@ -191,6 +193,7 @@ class Filter:
     name: str | None = None
     sites: frozenset[str] | None = None
     """Only these; on a host, no device has a site."""
+    tag: str | None = None
     _digits: str | None = field(default=None, init=False)
     """Digits of the text, if it can be a part of a MAC in another spelling."""
 
@@ -215,6 +218,8 @@ class Filter:
             return False
         if self.known is False and "self" in device.kinds:  # this host needs no mark
             return False
+        if self.tag is not None and self.tag not in device.tags:
+            return False
         if self.network is not None and not self.scan([address.network for address in device.addresses]):
             return False
         if self.ip is not None and all(address.ip != self.ip for address in device.addresses):
@@ -238,9 +243,15 @@ class Filter:
         return "@" not in wanted and any(network.startswith(f"{wanted}@") for network in networks)
 
     def change(self, change: Change) -> bool:
-        """Return whether the device matches, or did before the event: a client must learn that it left the filter."""
+        """Return whether the device matches, or did before the event: a client must learn that it left the filter.
+
+        A person matches only by the text, in the name: people have no status, network or mark of a device.
+        """
         if self.sites is not None and change.site not in self.sites:
             return False
+        if change.person is not None:
+            by_text = self == Filter(text=self.text, sites=self.sites)
+            return by_text and (self.text is None or self.text in change.person)
         if not change.devices:
             return change.network is None or self.scan((change.network,))
         return any(map(self.fits, change.devices))
@@ -281,5 +292,21 @@ def filter_of(given: Mapping[str, str], allowed: frozenset[str] | None = None) -
             ip = str(ip_address(ip))
         except ValueError:
             raise Refused("bad_request", f"ip={ip[:64]}: expected an IP address such as 192.168.1.7") from None
-    known, sites = boolean_of(given, "known"), sites_of(given, allowed)
-    return Filter(network, given.get("q"), status, known, ip, given.get("name"), sites)
+    known, sites, tag = boolean_of(given, "known"), sites_of(given, allowed), tag_of(given)
+    return Filter(network, given.get("q"), status, known, ip, given.get("name"), sites, tag)
+
+
+def tag_of(given: Mapping[str, str]) -> str | None:
+    """Return the parameter `tag`, as tags are stored; None if it is not given. Raises Refused if it can be no tag."""
+    return None if (tag := given.get("tag")) is None else stored_tag("tag", tag)
+
+
+TAG_RULE = f"expected up to {protocol.LONGEST_TAG} characters without spaces or commas, first a letter or a digit"
+
+
+def stored_tag(where: str, tag: str) -> str:
+    """Return a tag as it is stored: in lower case, in NFC, without invisible characters. Raises Refused."""
+    if not re.search(protocol.TAG_PATTERN, tag) or len(tag) > protocol.LONGEST_TAG:
+        raise Refused("bad_request", f"{where}: {TAG_RULE}, not {shown(tag)}")
+    stored = "".join(char for char in normalize("NFC", tag).lower() if char.isprintable())
+    return stored[: protocol.LONGEST_TAG]  # a few letters have more characters in lower case

@@ -5,7 +5,15 @@ from heapq import heappush, heappushpop
 from typing import NamedTuple
 
 from netscand.core.model import Device, Mac, Status
-from netscand.core.predecessor import MOST_CANDIDATES, Predecessor, has_evidence, may_matter, predecessor
+from netscand.core.predecessor import (
+    MOST_CANDIDATES,
+    Groups,
+    Predecessor,
+    Suggestion,
+    has_evidence,
+    may_matter,
+    predecessor,
+)
 from netscand.serve.fair_turns import Account, FairTurns
 
 LOCAL = 0x02
@@ -77,3 +85,11 @@ class Labels:
     def _add(self, device: Device) -> None:
         if device.label:
             self._macs.setdefault(device.label.casefold(), set()).add(device.mac)
+
+
+async def suggestions(devices: Mapping[Mac, Device], turns: FairTurns, account: Account) -> list[Suggestion]:
+    """Return which devices are probably one, the best evidence first; in turns of `account`."""
+    groups = Groups()
+    async for device in turns.over(account, tuple(devices.values())):
+        groups.add(device)
+    return groups.suggestions()

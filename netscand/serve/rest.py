@@ -1,12 +1,13 @@
 """Handlers of `/api` and `/healthz`: devices, networks, status, scan requests, and changes of devices."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from ipaddress import IPv4Network
 from pathlib import Path
 from resource import getpagesize
 from time import monotonic
+from typing import cast
 from unicodedata import normalize
 
 import msgspec
@@ -14,15 +15,26 @@ from aiohttp import web
 
 from netscand import __version__, protocol, validation_messages
 from netscand.checkout import for_checkout
-from netscand.core.model import NO_ANNOTATIONS, BadTarget, Busy, Device, Mac, annotations
+from netscand.core.annotations import NO_ANNOTATIONS, inherited
+from netscand.core.model import BadTarget, Busy, Device, Mac
 from netscand.core.ratelimit import ANNOTATIONS
 from netscand.serve.encode import Encoder, mac_text
 from netscand.serve.fair_turns import Account, FairTurns, Shares
 from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.ports import HistoryPort, Scanner, request_scan
-from netscand.serve.query import SLOW, Filter, boolean_of, filter_of, mac_of, number_of, sites_of, struct_of
-from netscand.serve.related import Labels, related
+from netscand.serve.query import (
+    SLOW,
+    Filter,
+    boolean_of,
+    filter_of,
+    mac_of,
+    number_of,
+    sites_of,
+    stored_tag,
+    struct_of,
+)
+from netscand.serve.related import Labels, related, suggestions
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.summary import Summary, around_devices
 
@@ -111,8 +123,8 @@ class DeviceChanges:
         self._labels = Labels()
 
     async def label(self, request: web.Request) -> web.StreamResponse:
-        """Set label, known, notes, patience; return the device, for `Prefer: return=minimal` as lists have it."""
-        mac = mac_of(request.match_info["mac"])
+        """Set label, known, notes, patience, tags; return the device, for `Prefer: return=minimal` as lists have it."""
+        mac = primary_of(request, self._scanner)
         words = await struct_of(request, protocol.DeviceUpdate, "device update")
         changes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
         warnings = clean_texts(changes)
@@ -131,7 +143,8 @@ class DeviceChanges:
             )
         cursor = scanner.cursor
         if old is not None:
-            changes = annotations(scanner.devices[old]) | changes
+            changes = inherited(scanner.devices[old], scanner.devices.get(mac)) | changes
+        _set_tags(changes, scanner.devices.get(mac))
         label = scanner.devices[mac].label if mac in scanner.devices else None
         try:
             scanner.label(mac, changes)
@@ -172,11 +185,41 @@ class DeviceChanges:
             raise Refused("busy", str(busy)) from None
         return answer(protocol.WakeSent(networks=list(networks)), 202)
 
+    async def merge(self, request: web.Request) -> web.StreamResponse:
+        """Merge another device into this one: one device with both MACs; return it."""
+        scanner, mac = self._scanner, primary_of(request, self._scanner)
+        other = mac_of((await struct_of(request, protocol.MergeRequest, "merge request")).mac)
+        for each in (mac, other):
+            if each not in scanner.devices:
+                raise Refused("not_found", f"no device {mac_text(each)}")
+        _check_tags({*scanner.devices[mac].tags, *scanner.devices[other].tags})
+        try:
+            scanner.merge(mac, other)
+        except ValueError as error:
+            raise Refused("bad_request", str(error)) from None
+        except Busy as full:
+            raise Refused("busy", str(full)) from None
+        response = answer(await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request))
+        await self._hub.settled()
+        return response
+
+    async def split(self, request: web.Request) -> web.StreamResponse:
+        """Undo the merge of this MAC; return its device."""
+        scanner, mac = self._scanner, mac_of(request.match_info["mac"])
+        try:
+            scanner.split(mac)
+        except KeyError:
+            raise Refused("not_found", f"{mac_text(mac)} is not merged into a device") from None
+        response = answer(await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request))
+        await self._hub.settled()
+        return response
+
     async def forget(self, request: web.Request) -> web.StreamResponse:
         """Delete a device, and with `history=true` its events; if it is seen again, it is new."""
-        mac = mac_of(request.match_info["mac"])
+        mac = primary_of(request, self._scanner)
         archive = self._archive if boolean_of(request.query, "history") else None
         is_there = mac in self._scanner.devices
+        macs = (mac, *self._scanner.merged.of(mac))
         try:
             if is_there or archive is None:  # the events of a forgotten device can be deleted later
                 self._scanner.forget(mac)
@@ -187,7 +230,7 @@ class DeviceChanges:
         await self._hub.settled()
         if archive is None:
             return web.Response(status=204, headers=HEADERS)
-        count = await archive.erase(mac)
+        count = sum([await archive.erase(each) for each in macs])
         if not count and not is_there:
             raise Refused("not_found", f"no device {mac_text(mac)}, and no event of one")
         return answer(protocol.Erased(events=count))
@@ -197,6 +240,11 @@ def prefers_minimal(request: web.Request) -> bool:
     """Return whether a client needs no more than the outcome (RFC 7240, section 4.2)."""
     wanted = ",".join(request.headers.getall("Prefer", ())).lower().split(",")
     return "return=minimal" in (part.strip() for part in wanted)
+
+
+def primary_of(request: web.Request, scanner: Scanner) -> Mac:
+    """Return the MAC of the device that the path names by one of its MACs."""
+    return scanner.merged.primary(mac_of(request.match_info["mac"]))
 
 
 def clean_texts(changes: dict[str, object]) -> list[str]:
@@ -209,6 +257,31 @@ def clean_texts(changes: dict[str, object]) -> list[str]:
                 now = f"it is now {validation_messages.shown(kept)}" if kept else "nothing is left, so it was removed"
                 warnings.append(f"{name}: control and invisible characters were removed; {now}")
     return warnings
+
+
+def _set_tags(changes: dict[str, object], device: Device | None) -> None:
+    """Replace the tags to add and to remove, among the changes of a device, by all its tags. Raises Refused."""
+    names = [name for name in ("tags", "add_tags", "remove_tags") if name in changes]
+    if not names:
+        return
+    before: object = changes.get("tags", device.tags if device else ())
+    lists = {"tags": before} | {name: changes.pop(name, ()) for name in ("add_tags", "remove_tags")}
+    now, added, removed = (
+        {stored_tag(f"{name}[{at}]", tag) for at, tag in enumerate(cast("Sequence[str]", tags))}
+        for name, tags in lists.items()
+    )
+    if both := sorted(added & removed):
+        raise Refused("bad_request", f"add_tags and remove_tags: {both[0]!r} is in both")
+    tags = (now | added) - removed
+    _check_tags(tags)
+    changes["tags"] = tuple(sorted(tags))
+
+
+def _check_tags(tags: Collection[str]) -> None:
+    if len(tags) > protocol.MOST_TAGS:
+        raise Refused(
+            "bad_request", f"tags: a device has at most {protocol.MOST_TAGS}, not {len(tags)}; remove some first"
+        )
 
 
 def _same_label(device: Device, others: Sequence[Device]) -> str:
@@ -233,6 +306,9 @@ PART = 100
 LARGE, LISTS = 4096, 8
 """Devices from which on a list is large, and the number of large lists of an account at a time: each keeps the order of
 its MACs until it is read."""
+
+MOST_SUGGESTIONS = 32
+"""Suggestions in one answer: stations that make up names can cause many."""
 
 MOST_CONFLICTS = 4
 """Conflicts in `status`: a station that makes up MACs can cause many."""
@@ -286,9 +362,26 @@ class Rest:
                 )
                 return await self._stream(request, head, snapshot, limit)
 
+    async def suggestions(self, request: web.Request) -> web.StreamResponse:
+        """List devices that are probably one, and why; changes nothing."""
+        account = connection_of(request).account
+        found = await suggestions(self._scanner.devices, self._hub.turns, account)
+        listed = [
+            protocol.Suggestion(
+                mac=mac_text(each.other.mac),
+                into=mac_text(each.device.mac),
+                name=each.name,
+                evidence=list(each.evidence),
+            )
+            for each in found[:MOST_SUGGESTIONS]
+        ]
+        response = answer(protocol.SuggestionList(suggestions=listed, more=len(found) > MOST_SUGGESTIONS))
+        await self._hub.settled()
+        return response
+
     async def device(self, request: web.Request) -> web.StreamResponse:
         """Return a device."""
-        mac = mac_of(request.match_info["mac"])
+        mac = primary_of(request, self._scanner)
         device = self._scanner.devices.get(mac)
         if device is None:
             raise Refused("not_found", f"no device {mac_text(mac)}")

@@ -19,6 +19,7 @@ from netscand.serve.http import BINARY, JSON
 from netscand.serve.metrics import Metrics
 from netscand.serve.openapi import Description
 from netscand.serve.page import PATHS, Page
+from netscand.serve.people_api import PeopleApi
 from netscand.serve.query import CURSOR_PATTERN, LONGEST, NETWORK_PATTERN, MacText
 from netscand.serve.rest import DeviceChanges, Rest
 from netscand.serve.settings import SettingsView
@@ -90,8 +91,9 @@ IPV4 = Annotated[str, Meta(extra_json_schema={"format": "ipv4"})]
 IPV6 = Annotated[str, Meta(extra_json_schema={"format": "ipv6"})]
 
 NETWORK = Query("network", NETWORK_ID, "id of a network, or its prefix on any interface")
-SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, kind, MAC (in any spelling) or an address")
+SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, kind, tags, MAC (in any spelling) or an address")
 KNOWN = Query("known", BOOLEAN, "devices that are marked as known, or that are not, without this host")
+TAG = Query("tag", protocol.Tag, "devices with this tag")
 SINCE = Query("since", (CURSOR, protocol.Time), "events after this cursor or time")
 UNTIL = Query("until", (CURSOR, protocol.Time), "events up to this cursor or time")
 KIND = Query("kind", protocol.EventKind, "events of these kinds", several=True)
@@ -111,7 +113,7 @@ API = (
         "GET", "/ws", Role.READ, WebSocketEndpoint.connect, {101: None},
         query=(
             Query("updates", Literal["full", "changes"], "the mode"),
-            Query("since", CURSOR, "resume after this cursor (mode `changes`)"), NETWORK, SEARCH, KNOWN,
+            Query("since", CURSOR, "resume after this cursor (mode `changes`)"), NETWORK, SEARCH, KNOWN, TAG,
         ),
         refusals=(503,), allow_head=False,
         operation="open_stream", tag="events",
@@ -127,7 +129,7 @@ API = (
     Route(
         "GET", "/api/devices", Role.READ, Rest.devices, {200: protocol.DeviceList},
         query=(
-            Query("status", protocol.Status, "devices with this status"), NETWORK, SEARCH, KNOWN,
+            Query("status", protocol.Status, "devices with this status"), NETWORK, SEARCH, KNOWN, TAG,
             Query("ip", (IPV4, IPV6), "devices with this address"),
             Query("name", TEXT, "devices with this label or host name, with or without its domain or `.local`"),
             Query("limit", NUMBER, "maximum number of devices"), Query("after", MacText, "devices after this MAC"),
@@ -154,6 +156,20 @@ API = (
         refusals=(404, 503), action="waking a device", operation="wake_device", tag="devices",
     ),
     Route(
+        "POST", "/api/devices/{mac}/merge", Role.ADMIN, DeviceChanges.merge, {200: protocol.Device},
+        body=protocol.MergeRequest, refusals=(404, 503), action="merging devices",
+        operation="merge_devices", tag="devices",
+    ),
+    Route(
+        "DELETE", "/api/devices/{mac}/merge", Role.ADMIN, DeviceChanges.split, {200: protocol.Device},
+        refusals=(404,), action="merging devices",
+        operation="split_device", tag="devices",
+    ),
+    Route(
+        "GET", "/api/suggestions", Role.READ, Rest.suggestions, {200: protocol.SuggestionList},
+        operation="list_suggestions", tag="devices",
+    ),
+    Route(
         "GET", "/api/devices/{mac}/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
         query=(SINCE, UNTIL, KIND, LIMIT, LAST), refusals=(404, 410, 503),
         operation="list_device_events", tag="events", pages_by="since",
@@ -169,8 +185,26 @@ API = (
     ),
     Route(
         "GET", "/api/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
-        query=(SINCE, UNTIL, KIND, Query("mac", MacText, "events of this device"), LIMIT, LAST), refusals=(410, 503),
+        query=(
+            SINCE, UNTIL, KIND, Query("mac", MacText, "events of this device"),
+            Query("tag", protocol.Tag, "events of the devices that have this tag now"), LIMIT, LAST,
+        ),
+        refusals=(410, 503),
         operation="list_events", tag="events", pages_by="since",
+    ),
+    Route(
+        "GET", "/api/people", Role.READ, PeopleApi.people, {200: protocol.PeopleList},
+        operation="list_people", tag="people",
+    ),
+    Route(
+        "PATCH", "/api/people/{name}", Role.ADMIN, PeopleApi.change_person, {200: protocol.Person},
+        body=protocol.PersonUpdate, refusals=(404, 503), action="changing a person",
+        operation="update_person", tag="people",
+    ),
+    Route(
+        "DELETE", "/api/people/{name}", Role.ADMIN, PeopleApi.remove_person, {204: None},
+        refusals=(404,), action="removing a person",
+        operation="remove_person", tag="people",
     ),
     Route(
         "GET", "/api/networks", Role.READ, Rest.networks, {200: protocol.NetworkList},

@@ -39,6 +39,7 @@ from netscand.serve.listen import (
 from netscand.serve.metrics import Metrics
 from netscand.serve.openapi import Description
 from netscand.serve.page import Page
+from netscand.serve.people_api import PeopleApi
 from netscand.serve.ports import FrameRecorder, HistoryPort, Scanner
 from netscand.serve.query import check_query, refuse_token
 from netscand.serve.rest import DeviceChanges, Rest
@@ -153,6 +154,7 @@ class Server:
         changes = kinds.changes(scanner, hub, encoder, history)
         self.configuration: Callable[[], config.Table] = lambda: config.Config(listen=listen, access=self._access)
         """Returns the configuration in force; the daemon sets one that knows the other tables."""
+        people = PeopleApi(scanner, hub, summary, encoder)
         settings = SettingsView(lambda: self.configuration())
         metrics = kinds.metrics(scanner, hub, summary, encoder, history, self._live, self._limiter, self.problems)
         metrics.has_devices = lambda: self._access.device_metrics
@@ -160,6 +162,7 @@ class Server:
             self._live,
             rest,
             changes,
+            people,
             past,
             CaptureApi(recorder),
             settings,

@@ -54,6 +54,11 @@ class Summary:
             if fits.scan((name,))
         ]
 
+    def people(self) -> list[protocol.Person]:
+        """Return all people by name."""
+        self._encoder.sync()
+        return [self._encoder.person(person) for person in self._scanner.people.all()]
+
     def last_scan(self) -> str | None:
         """Return when the last scan ended."""
         ended = self._scanner.last_scan
@@ -71,6 +76,7 @@ class Summary:
             role=role.on_wire,
             networks=self.networks(fits),
             devices=[],
+            people=self.people(),
         )
 
 

@@ -11,10 +11,12 @@ from itertools import islice
 from math import inf
 from time import monotonic
 
+from netscand.core.annotations import is_annotated
 from netscand.core.batches import by_mac
-from netscand.core.model import Device, EventKind, Mac, Status, is_annotated
+from netscand.core.merged import Merge
+from netscand.core.model import Device, EventKind, Mac, Person, Status
 from netscand.core.restore import Memory
-from netscand.store.rows import Row, WallClock, device_row, mac_number, mac_of, seen_row
+from netscand.store.rows import Row, WallClock, device_row, mac_number, mac_of, merge_row, person_row, seen_row
 from netscand.store.writer import Alive, Devices
 
 SHOW = 10.0
@@ -76,12 +78,19 @@ class DeviceRows:
         self._gone: set[Mac] = set()
         self._own: set[Mac] = set()
         """MACs of this host that have a row: it has no `discovered` event."""
+        self.people: Callable[[], Iterable[Person]] = tuple
+        """Returns all people."""
+        self.merges: Callable[[], Iterable[Merge]] = tuple
+        """Returns all merged MACs."""
+        self._people_changed = False
+        """The small tables are no longer up to date."""
         self._soon = asyncio.Event()
         """Rows are to be written at once."""
         self._round_at = self._learned_at = monotonic()
 
     def begin(self, memory: Memory) -> None:
         """Take what a start found."""
+        self._people_changed = True  # the tables may be older than the events that a start has read
         self._changed.update(memory.unwritten)
         self._gone.update(memory.gone)
         for device in memory.devices:
@@ -91,15 +100,24 @@ class DeviceRows:
     def note(self, kind: EventKind, mac: Mac) -> None:
         """Take an event: the row of its device is no longer up to date."""
         self._absent.pop(mac, None)
+        if kind in (EventKind.MERGED, EventKind.SPLIT):  # no event shows what an undo needs
+            self._people_changed = True
+            self._soon.set()
         if kind is EventKind.FORGOTTEN:
+            self._people_changed = True
             self._changed.discard(mac)
             self._gone.add(mac)
         else:
             self._changed.add(mac)
             self._gone.discard(mac)
 
+    def note_people(self) -> None:
+        """Take an event about a person: its row is no longer up to date."""
+        self._people_changed = True
+
     def note_all(self) -> None:
         """Write every row again: some were lost, or the database is a new one."""
+        self._people_changed = True
         self._changed.update(self._devices)
         self._soon.set()
 
@@ -119,12 +137,26 @@ class DeviceRows:
         through = self._sequence()
         changed, self._changed = self._changed, set()
         gone, self._gone = self._gone, set()
-        if not changed and not gone:
+        if not changed and not gone and not self._people_changed:
             return
         for macs in slices(changed):
             self._put(Devices(rows=self._rows(macs), seen=self._seen(macs)))
             await asyncio.sleep(0)
-        self._put(Devices(gone=[mac_number(mac) for mac in gone], shown=through, losses=self.losses))
+        self._put(
+            Devices(
+                gone=[mac_number(mac) for mac in gone], shown=through, losses=self.losses, tables=self._small_tables()
+            )
+        )
+
+    def _small_tables(self) -> dict[str, list[Row]]:
+        """Return the rows of the small tables that changed."""
+        if not self._people_changed:
+            return {}
+        self._people_changed = False
+        return {
+            "person": [person_row(person, self._clock) for person in self.people()],
+            "merged": [merge_row(merge, self._clock) for merge in self.merges()],
+        }
 
     def show_at_once(self) -> None:
         """Do the same at the end, with what presence learned and when each was last seen."""
@@ -137,7 +169,7 @@ class DeviceRows:
         rows = self._rows(sorted(self._changed))
         gone = [mac_number(mac) for mac in self._gone] if through is not None else []
         seen = self._seen(sorted(active | self._changed))
-        self._put(Devices(rows, seen, gone, through, self._alive(), self.losses))
+        self._put(Devices(rows, seen, gone, through, self._alive(), self.losses, self._small_tables()))
 
     async def _round(self) -> None:
         devices, now = self._devices, monotonic()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from netscand.core.model import EventKind, Mac
 from netscand.store.database import transaction
-from netscand.store.rows import KINDS, OTHER_KINDS, mac_number, mentions
+from netscand.store.rows import KINDS, OTHER_KINDS, PERSON_KINDS, mac_number, mentions
 
 SLICE = 5_000
 """Events examined at once: some milliseconds."""
@@ -14,8 +14,8 @@ SLICE = 5_000
 PAGES = 128
 """Free pages removed from the file at once."""
 
-NAMING = ", ".join(str(KINDS[kind]) for kind in (*OTHER_KINDS, EventKind.FLOOD))
-"""Events of other devices, or of none, whose `other` or `reason` may name a MAC."""
+NAMING = ", ".join(str(KINDS[kind]) for kind in (*OTHER_KINDS, *PERSON_KINDS, EventKind.FLOOD))
+"""Events of other devices, or of none, whose `other` or `reason` may name a MAC, or whose person has the device."""
 
 FOUND = (
     f"SELECT sequence, mac, CASE WHEN mac = ?1 THEN NULL ELSE body END FROM event "  # noqa: S608 - ours

@@ -11,14 +11,15 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import cast
 
 from netscand import config
-from netscand.core.model import Device, Event, Mac
+from netscand.core.merged import Merge
+from netscand.core.model import Device, Event, Mac, Person
 from netscand.core.restore import LEAST_TIME, Memory, Unreadable
 from netscand.store.database import is_older, new_epoch
 from netscand.store.devices import DeviceRows
@@ -177,6 +178,10 @@ class History(Answers):
             if not self._detached:
                 self._check_clock(monotonic(), max(self._sequence, self._skip) + 1)
 
+    def follow(self, people: Callable[[], Iterable[Person]], merges: Callable[[], Iterable[Merge]]) -> None:
+        """Keep the rows of these people and merges up to date."""
+        self._device_rows.people, self._device_rows.merges = people, merges
+
     def keep(self, settings: config.History) -> None:
         """Take new values of `keep_days` and `max_mib`; the path stays."""
         self._settings = settings
@@ -228,6 +233,8 @@ class History(Answers):
                 self._check_clock(event.at, self._sequence)
             if event.device is not None:
                 self._device_rows.note(event.kind, event.device.mac)
+            if event.person is not None:
+                self._device_rows.note_people()
         cursor = self.cursor
         self._pending.append((self._sequence, cursor))
         self._through = self._sequence

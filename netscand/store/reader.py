@@ -3,16 +3,16 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from math import inf
 from pathlib import Path
 from time import thread_time
 from typing import Any, BinaryIO, TypeVar
 
-from netscand.core.model import NEVER_SEEN, EventKind, Mac, Status
+from netscand.core.merged import Merge
+from netscand.core.model import NEVER_SEEN, EventKind, Mac
 from netscand.core.restore import (
     DAY,
     CursorGone,
@@ -21,23 +21,27 @@ from netscand.core.restore import (
     Page,
     PresencePart,
     Remembered,
+    RememberedPerson,
     Standing,
     TooLong,
     Unreadable,
 )
 from netscand.store.database import back_up, connect, is_broken, new_epoch
+from netscand.store.presence_days import Days, Span
 from netscand.store.retention import AgeClock, Shift, TrueTimes
 from netscand.store.rows import (
     DEVICE_COLUMNS,
     KINDS,
     OTHER_KINDS,
+    PERSON_KINDS,
     RARE_KINDS,
-    STATUS_OF,
     WRONG,
-    has_other,
     mac_number,
     mac_of,
+    other_of,
     remembered,
+    remembered_merge,
+    remembered_person,
     seconds,
     unpack,
 )
@@ -46,84 +50,13 @@ from netscand.store.turns import Steps, Turns
 
 log = logging.getLogger(__name__)
 
-# ---- days ----------------------------------------------------------------------------------------------------------
-# How long a device was online on each of some days, by its changes of status: each has the status that it ended.
-
-Span = tuple[float, float, Status]
-"""From, to (unix seconds), and the status of a device meanwhile."""
-
-BECOMES = {1: Status.ONLINE, 2: Status.ONLINE, 3: Status.OFFLINE}
-"""Status of a device after an event, by the number of its kind (store/rows.py); after `forgotten` it has none."""
-
-
-class Days:
-    """The last `days` UTC days up to `now`, in parts of `step` seconds; changes of status are added in order.
-
-    Times are unix seconds. `kept`: the time of the oldest event. Only a device that was online becomes unknown: if no
-    earlier change is kept, it was online from then on.
-    """
-
-    def __init__(self, days: int, step: float, now: float, kept: float) -> None:
-        self._now = now
-        self._kept = kept
-        self._step = step
-        self._first = (now // DAY - days + 1) * DAY
-        self._online = [0.0] * int(days * DAY / step)
-        self._unknown = self._online.copy()
-        self._since: float | None = None
-        self._status: Status | None = None
-        self._latest = -inf
-
-    def add(self, at_ms: int, kind: int, was: int | None, was_since: int | None) -> None:
-        """Take the next change of status, by the columns of its row."""
-        at = min(max(seconds(at_ms), self._latest), self._now)  # no second counts twice, though the clock was set
-        self._latest = at
-        if was is not None and was_since is not None:
-            self._count(self._until(at - was_since / 1000, STATUS_OF[was], at))
-        self._status = BECOMES.get(kind)
-        self._since = at if self._status else None
-
-    def end(self, standing: Standing | None) -> list[PresencePart]:
-        """Take the present status of the device; return the parts."""
-        if standing is not None:
-            self._count(self._until(standing.status_since, standing.status, self._now))
-        return [
-            PresencePart(self._first + number * self._step, online, unknown)
-            for number, (online, unknown) in enumerate(zip(self._online, self._unknown, strict=True))
-        ]
-
-    def _until(self, turned: float, then: Status, at: float) -> Iterator[Span]:
-        """Yield spans from the last change to this one. No event shows when it became unknown in between."""
-        since, status = self._since, self._status
-        if status is not None and since is not None and then is not status:
-            turned = max(since, min(turned, at))
-            yield since, turned, status
-            yield turned, at, then
-        else:
-            if since is None and then is Status.UNKNOWN:
-                yield min(self._kept, turned), turned, Status.ONLINE
-            yield (turned if since is None else since), at, then
-
-    def _count(self, lived: Iterator[Span]) -> None:
-        for begin, end, status in lived:
-            if status is Status.OFFLINE:
-                continue
-            totals = self._online if status is Status.ONLINE else self._unknown
-            begin, end = max(begin, self._first), min(end, self._now)
-            while begin < end:
-                number = int((begin - self._first) // self._step)
-                next_part = min(end, self._first + (number + 1) * self._step)
-                totals[number] += next_part - begin
-                begin = next_part
-
-
 # ---- reader --------------------------------------------------------------------------------------------------------
 # Queries on a connection of their own, a piece at a time (store/turns.py), never on the loop.
 
 DEVICE = f"SELECT {', '.join('device.' + name for name in DEVICE_COLUMNS)}, seen.at, seen.confirmed FROM device"  # noqa: S608
 
-Decode = Callable[[bytes], Remembered | None]
-"""Returns the device that an event shows, of its JSON; None if it is about none. Raises ValueError."""
+Decode = Callable[[bytes], Remembered | RememberedPerson | None]
+"""Returns the device or person that an event shows, of its JSON; None if it is about none. Raises ValueError."""
 
 LOOKED_AT, FOUND = 10_000, 200
 """Numbers of events that one piece of a query examines, and events that it finds: some milliseconds. Events in which a
@@ -194,9 +127,9 @@ class Reader:
             if through is None:
                 break
             since = 0 if _is_quick(query) else max(0, through - LOOKED_AT)
-            most = left if query.mac is None else FOUND
+            most = left if query.macs is None else FOUND
             rows = _rows(database, replace(query, since=since, through=through), most, "DESC")
-            found = [row for row in rows if _is_about(query.mac, row)]
+            found = _about(query, rows)
             if len(found) >= left:
                 return int(found[left - 1][0])
             left -= len(found)
@@ -205,33 +138,43 @@ class Reader:
         return 0
 
     def presence(
-        self, mac: Mac, now: float, days: int, step: float, standing: Standing | None, lived: int
+        self, macs: Sequence[Mac], now: float, days: int, step: float, standing: Standing | None, lived: int
     ) -> Steps[list[PresencePart]]:
         """Return how long a device was online, and unknown, in each part of the last days; `standing`: its status now.
 
+        `macs`: the device's own, then those that were merged into it, whose devices ended then.
         `lived`: the history's clock at `now`. Raises sqlite3.Error.
         """
         database = self._database()
         shifts = database.execute("SELECT sequence, lived, ahead FROM shift ORDER BY sequence")
         true = TrueTimes([Shift(*shift) for shift in shifts], int(now * 1000) - lived)
         next_one = "SELECT sequence, at FROM event WHERE sequence > ? ORDER BY sequence LIMIT 1"
-        first = database.execute(next_one, (0,)).fetchone()
-        counted = Days(days, step, now, seconds(true.of(*first)) if first else now)
-        while first is not None:  # from before those days too: a device that came then may have stayed
-            through = first[0] - 1 + LOOKED_AT
-            for sequence, at, *change in database.execute(
-                "SELECT sequence, at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) "
-                "AND sequence >= ? AND sequence <= ? ORDER BY sequence",
-                (mac_number(mac), first[0], through),
-            ):
-                try:
-                    counted.add(true.of(sequence, at), *change)
-                except WRONG as wrong:
-                    self._leave_out(sequence, wrong)
-            yield
-            database = self._database()
-            first = database.execute(next_one, (through,)).fetchone()
-        return counted.end(standing)
+        begin = database.execute(next_one, (0,)).fetchone()
+        kept = seconds(true.of(*begin)) if begin else now
+        spans: list[Span] = []
+        for mac in macs:
+            first, counted = begin, Days(days, step, now, kept)
+            counted.spans = spans if len(macs) > 1 else None
+            while first is not None:  # from before those days too: a device that came then may have stayed
+                through = first[0] - 1 + LOOKED_AT
+                for sequence, at, *change in database.execute(
+                    "SELECT sequence, at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) "
+                    "AND sequence >= ? AND sequence <= ? ORDER BY sequence",
+                    (mac_number(mac), first[0], through),
+                ):
+                    try:
+                        counted.add(true.of(sequence, at), *change)
+                    except WRONG as wrong:
+                        self._leave_out(sequence, wrong)
+                yield
+                database = self._database()
+                first = database.execute(next_one, (through,)).fetchone()
+            if len(macs) == 1:
+                return counted.end(standing)
+            counted.end(standing if mac == macs[0] else None)
+        joint = Days(days, step, now, kept)
+        joint.count_all(spans)
+        return joint.end(None)
 
     def look(self) -> Steps[None]:
         """Read a little of what changes and of what does not. Raises sqlite3.Error if that is not possible."""
@@ -301,7 +244,7 @@ def too_long(wrong: sqlite3.Error) -> bool:
 
 
 def _where(query: EventQuery) -> tuple[str, list[int]]:
-    """Return the table and the conditions, as SQL. Of the rows, those that `_is_about` rejects do not fit."""
+    """Return the table and the conditions, as SQL. Of the rows, those that `_about` rejects do not fit."""
     where, given = ["sequence > ?", "sequence <= ?"], [query.since or 0, query.through]
     if query.after is not None:
         where.append("at > ?")
@@ -311,9 +254,9 @@ def _where(query: EventQuery) -> tuple[str, list[int]]:
         given.append(int(query.before * 1000))
     if query.kinds:
         where.append(f"kind IN ({', '.join(str(KINDS[EventKind(kind)]) for kind in query.kinds if kind in KINDS)})")
-    if query.mac is not None:
-        where.append(f"(mac = ? OR kind IN ({', '.join(str(KINDS[kind]) for kind in OTHER_KINDS)}))")
-        given.append(mac_number(query.mac))
+    if query.macs is not None:
+        numbers = ", ".join(str(mac_number(mac)) for mac in query.macs)
+        where.append(f"(mac IN ({numbers}) OR kind IN ({', '.join(str(KINDS[kind]) for kind in OTHER_KINDS)}))")
     table = f"event INDEXED BY event_rare WHERE {RARE}" if _are_rare(query.kinds) else "event WHERE 1"
     return f"{table} AND {' AND '.join(where)}", given
 
@@ -327,21 +270,24 @@ def _is_quick(query: EventQuery) -> bool:
 
     The index by kind has the events of several kinds in no common order, and those of a device are read piece by piece.
     """
-    if query.mac is not None:
+    if query.macs is not None:
         return _are_rare(query.kinds) and len(set(query.kinds)) == 1
     return _are_rare(query.kinds) or (not query.kinds and query.after is None and query.before is None)
 
 
 def _rows(database: sqlite3.Connection, query: EventQuery, most: int, order: str = "") -> list[tuple[Any, ...]]:
-    """Return number, MAC and body of the next events, at most `most`, for `_is_about`."""
+    """Return number, MAC and body of the next events, at most `most`, for `_about`."""
     where, given = _where(query)
     text = f"SELECT sequence, mac, body FROM {where} ORDER BY sequence {order} LIMIT ?"  # noqa: S608 - constants
     return database.execute(text, (*given, most)).fetchall()
 
 
-def _is_about(mac: Mac | None, row: tuple[Any, ...]) -> bool:
-    """Return whether an event is about a device, or the device is its `other`."""
-    return mac is None or row[1] == mac_number(mac) or has_other(row[2], mac)
+def _about(query: EventQuery, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return the events that are about one of the devices of a query, or have one as their `other`."""
+    if (macs := query.macs) is None:
+        return rows
+    numbers = set(map(mac_number, macs))
+    return [row for row in rows if row[1] in numbers or other_of(row[2]) in macs]
 
 
 def _piece(database: sqlite3.Connection, query: EventQuery) -> tuple[list[tuple[int, Any]], int]:
@@ -353,9 +299,9 @@ def _piece(database: sqlite3.Connection, query: EventQuery) -> tuple[list[tuple[
         if start is None:
             return [], through
         through = min(through, start - 1 + LOOKED_AT)
-    most = query.limit if query.mac is None else FOUND
+    most = query.limit if query.macs is None else FOUND
     rows = _rows(database, replace(query, through=through), most)
-    found = [(int(row[0]), row[2]) for row in rows if _is_about(query.mac, row)][: query.limit]
+    found = [(int(row[0]), row[2]) for row in _about(query, rows)][: query.limit]
     if len(found) == query.limit:
         return found, found[-1][0]
     return found, int(rows[-1][0]) if len(rows) == most else through
@@ -372,15 +318,25 @@ def remember(database: sqlite3.Connection, decode: Decode) -> Memory:
     shown, alive_at, lived = database.execute("SELECT shown, alive_at, lived FROM state").fetchone()
     stored = database.execute(f"{DEVICE} LEFT JOIN seen USING (mac) ORDER BY device.mac")
     devices = {row[0]: remembered(row[:-2], *row[-2:]) for row in stored}
-    latest, last, gone = _last_events(database, devices, shown)
-    damaged = []
+    latest, last, gone, of_people = _last_events(database, devices, shown)
+    people, damaged = _people(database), []
+    for sequence, kind, body in of_people:
+        try:
+            person = decode(unpack(body))
+        except WRONG:
+            damaged.append(sequence)
+            continue
+        if isinstance(person, RememberedPerson):
+            people.pop((person.former_name or person.name).casefold(), None)
+            if kind != KINDS[EventKind.PERSON_REMOVED]:
+                people[person.name.casefold()] = person
     for mac, (sequence, confirmed, chosen, body) in last.items():
         try:
             device = decode(unpack(body))
         except WRONG:
             damaged.append(sequence)
             continue
-        if device is not None:
+        if isinstance(device, Remembered):
             device.sequence, device.chosen, device.confirmed = sequence, chosen, bool(confirmed)
             devices[mac] = _joined(device, devices.get(mac))
     if damaged:
@@ -394,17 +350,49 @@ def remember(database: sqlite3.Connection, decode: Decode) -> Memory:
         lived / 1000,
         unwritten={mac_of(mac) for mac in last},
         gone=gone,
+        people=tuple(people.values()),
+        merges=_merges(database, [devices[mac] for mac in last if mac in devices]),
     )
+
+
+def _merges(database: sqlite3.Connection, latest: Sequence[Remembered]) -> tuple[Merge, ...]:
+    """Return the merged MACs of their table, without those that are damaged; of the `latest` devices, as these show."""
+    merges = {}
+    for mac, body in database.execute("SELECT mac, body FROM merged"):
+        try:
+            merges[mac_of(mac)] = remembered_merge(mac, body)
+        except WRONG as wrong:
+            log.error("the merge of MAC %r is damaged (%r); it is omitted", mac, wrong)
+    for device in latest:
+        if device.merged is not None:
+            of_it = {mac: merge for mac, merge in merges.items() if merge.into == device.mac}
+            for mac in of_it.keys() - set(device.merged):
+                del merges[mac]
+            for mac in device.merged:
+                merges[mac] = of_it.get(mac) or Merge(mac, device.mac, device.first_seen, {})
+    return tuple(merges.values())
+
+
+def _people(database: sqlite3.Connection) -> dict[str, RememberedPerson]:
+    """Return the people of their table, by name in lower case; without those that are damaged."""
+    people = {}
+    for name, body in database.execute("SELECT name, body FROM person"):
+        try:
+            people[name] = remembered_person(body)
+        except WRONG as wrong:
+            log.error("person %r is damaged (%r); it is omitted", name, wrong)
+    return people
 
 
 def _last_events(
     database: sqlite3.Connection, devices: dict[int, Remembered], shown: int
-) -> tuple[float, dict[int, tuple[Any, ...]], set[Mac]]:
+) -> tuple[float, dict[int, tuple[Any, ...]], set[Mac], list[tuple[int, int, Any]]]:
     """Return the time of the last event, the last event of each MAC that no row shows, and forgotten MACs.
 
-    A device that was forgotten is removed from `devices`.
+    And the events about people. A device that was forgotten is removed from `devices`.
     """
-    latest, last, gone = 0.0, dict[int, tuple[Any, ...]](), set[Mac]()
+    latest, last, gone, of_people = 0.0, dict[int, tuple[Any, ...]](), set[Mac](), list[tuple[int, int, Any]]()
+    person_kinds = {KINDS[each] for each in PERSON_KINDS}
     text = "SELECT sequence, at, kind, mac, confirmed, chosen, body FROM event WHERE sequence > ? ORDER BY sequence"
     for sequence, at, kind, mac, *rest in database.execute(text, (shown,)):
         try:
@@ -412,6 +400,8 @@ def _last_events(
             device = mac_of(mac) if mac is not None else None
         except WRONG:
             continue
+        if kind in person_kinds:
+            of_people.append((sequence, kind, rest[-1]))
         if device is None or ((row := devices.get(mac)) is not None and row.sequence >= sequence):
             continue
         if kind == KINDS[EventKind.FORGOTTEN]:
@@ -421,7 +411,7 @@ def _last_events(
         else:
             last[mac] = (sequence, *rest)
             gone.discard(device)
-    return latest, last, gone
+    return latest, last, gone, of_people
 
 
 def _joined(device: Remembered, row: Remembered | None) -> Remembered:
@@ -516,13 +506,19 @@ class Answers:
         return await self._run("cursors", query.account, lambda: self._reader.begin_of_last(query))
 
     async def presence(
-        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *, account: Hashable = None
-    ) -> Sequence[PresencePart]:
-        """Return how long a device was online in each part of the last UTC days. Raises Unreadable."""
+        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *,
+        others: Sequence[Mac] = (), account: Hashable = None,
+    ) -> Sequence[PresencePart]:  # fmt: skip
+        """Return how long a device was online in each part of the last UTC days. Raises Unreadable.
+
+        `others`: MACs that were merged into it.
+        """
         if self._detached:
             return ()
         lived = self._age.now()
-        return await self._run("days", account, lambda: self._reader.presence(mac, now, days, step, standing, lived))
+        return await self._run(
+            "days", account, lambda: self._reader.presence((mac, *others), now, days, step, standing, lived)
+        )
 
     async def backup(self) -> BinaryIO:
         """Return a consistent copy of the database, open for reading, without a name. Raises Unreadable."""

@@ -1,5 +1,6 @@
 """Rows of the database: an event with its JSON deflated, and a device. Pure, but for the clock, which it is given."""
 
+import re
 import sqlite3
 import zlib
 from collections.abc import Mapping
@@ -7,8 +8,22 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Kind, Mac, Service, Status
-from netscand.core.restore import Remembered
+from netscand.core.merged import Merge
+from netscand.core.model import (
+    Address,
+    Device,
+    Event,
+    EventKind,
+    Evidence,
+    Ip,
+    Kind,
+    Mac,
+    Person,
+    PersonStatus,
+    Service,
+    Status,
+)
+from netscand.core.restore import Remembered, RememberedPerson
 
 Row = tuple[object, ...]
 """The values of one row, in the order of its columns."""
@@ -19,8 +34,11 @@ does not show: whether the device has answered us, and the patience that a user 
 
 DEVICE_COLUMNS = (
     "mac", "sequence", "first_seen", "status", "status_since", "reason", "known", "hostname", "hostname_source",
-    "label", "notes", "patience", "learned", "learned_at", "addresses", "kind", "kind_reason", "evidence",
+    "label", "notes", "patience", "learned", "learned_at", "addresses", "kind", "kind_reason", "evidence", "tags",
 )  # fmt: skip
+
+SMALL_TABLES = {"person": ("name", "body"), "merged": ("mac", "body")}
+"""Tables that are written as a whole, and their columns."""
 
 # The numbers are in people's databases: never change one, only add.
 KINDS = {
@@ -29,7 +47,8 @@ KINDS = {
     EventKind.LABELLED: 9, EventKind.FORGOTTEN: 10, EventKind.GATEWAY_CHANGED: 11, EventKind.DHCP_SERVER_SEEN: 12,
     EventKind.NETWORK_UP: 13, EventKind.NETWORK_DOWN: 14, EventKind.NETWORK_SILENT: 15,
     EventKind.NETWORK_RECOVERED: 16, EventKind.FLOOD: 17, EventKind.SAME_HOST: 18, EventKind.UNKNOWN: 19,
-    EventKind.KIND_CHANGED: 20,
+    EventKind.KIND_CHANGED: 20, EventKind.PERSON_HOME: 21, EventKind.PERSON_AWAY: 22, EventKind.PERSON_UNKNOWN: 23,
+    EventKind.PERSON_CHANGED: 24, EventKind.PERSON_REMOVED: 25, EventKind.MERGED: 26, EventKind.SPLIT: 27,
 }  # fmt: skip
 RARE_KINDS = (
     EventKind.ADDRESS_CONFLICT, EventKind.LABELLED, EventKind.GATEWAY_CHANGED, EventKind.DHCP_SERVER_SEEN,
@@ -39,9 +58,13 @@ RARE_KINDS = (
 """Events with an index by kind: a search for the few of them among all others takes long. Never change it."""
 OTHER_KINDS = (
     EventKind.ADDRESS_REMOVED, EventKind.ADDRESS_MOVED, EventKind.ADDRESS_CONFLICT, EventKind.GATEWAY_CHANGED,
-    EventKind.DHCP_SERVER_SEEN, EventKind.SAME_HOST,
+    EventKind.DHCP_SERVER_SEEN, EventKind.SAME_HOST, EventKind.MERGED, EventKind.SPLIT,
 )  # fmt: skip
 """Events that have an `other` device. It has no column: it is read from the body."""
+PERSON_KINDS = (
+    EventKind.PERSON_HOME, EventKind.PERSON_AWAY, EventKind.PERSON_UNKNOWN, EventKind.PERSON_CHANGED,
+    EventKind.PERSON_REMOVED,
+)  # fmt: skip
 EVIDENCE = {
     Evidence.ARP_REQUEST: 1, Evidence.ARP_REPLY: 2, Evidence.ARP_PROBE: 3, Evidence.ARP_ANNOUNCEMENT: 4,
     Evidence.NDP: 5, Evidence.DHCP: 6, Evidence.MDNS: 7, Evidence.NBNS: 8, Evidence.NEIGHBOUR: 9, Evidence.PROXIED: 10,
@@ -141,16 +164,20 @@ HEAD = 512
 """Bytes of an event that contain its `other`: before it, there are only a kind, a time, a network and an address."""
 
 
-def has_other(stored: bytes, mac: Mac) -> bool:
-    """Return whether a MAC is the `other` of an event; False if the event is damaged.
+OTHER = re.compile(rb'"other":"([0-9a-f:]{17})"')
+
+
+def other_of(stored: bytes) -> Mac | None:
+    """Return the MAC that is the `other` of an event; None if there is none, or the event is damaged.
 
     Only the beginning is inflated. No text within can look the same: its quotes would be escaped.
     """
     try:
         head = zlib.decompressobj(WINDOW, zdict=DICTIONARY).decompress(stored, HEAD)
     except (zlib.error, TypeError):
-        return False
-    return b'"other":"%b"' % mac.hex(":").encode() in head
+        return None
+    found = OTHER.search(head)
+    return Mac(bytes.fromhex(found[1].decode().replace(":", ""))) if found else None
 
 
 def mentions(stored: bytes, mac: Mac) -> bool:
@@ -172,7 +199,7 @@ def device_row(device: Device, sequence: int, learned_at: int, clock: WallClock)
         milliseconds(device.status_since), device.reason, int(device.known), device.hostname, device.hostname_source,
         device.label, device.notes, device.presence.chosen, device.presence.learned(), learned_at,
         msgspec.json.encode([_address_values(address, clock) for address in _main_first(device)]).decode(),
-        *(device.kind or (None, None)), _evidence(device),
+        *(device.kind or (None, None)), _evidence(device), ",".join(device.tags) or None,
     )  # fmt: skip
 
 
@@ -205,15 +232,16 @@ def remembered(row: Row, last_seen: int | None, confirmed: int | None) -> Rememb
 def _device(row: Row, last_seen: int | None, confirmed: int | None) -> Remembered:
     (
         mac, sequence, first_seen, status, status_since, reason, known, hostname, source, label, notes, patience,
-        learned, learned_at, addresses, kind, kind_reason, evidence,
+        learned, learned_at, addresses, kind, kind_reason, evidence, tags,
     ) = cast("tuple[Any, ...]", row)  # fmt: skip
     vendor_class, parameters, services = msgspec.json.decode(evidence) if evidence else (None, None, ())
     return Remembered(
         mac_of(mac), seconds(first_seen), seconds(last_seen or first_seen), STATUS_OF[status], seconds(status_since),
         reason, sequence, _addresses(msgspec.json.decode(addresses)), bool(confirmed), hostname, source, label,
-        bool(known), notes, patience, learned, seconds(learned_at), Kind(kind, kind_reason) if kind else None,
-        vendor_class, bytes.fromhex(parameters) if parameters else None,
-        tuple(Service(name, tuple(txt)) for name, txt in services),
+        bool(known), notes, tuple(tags.split(",")) if tags else (), chosen=patience, learned=learned,
+        learned_at=seconds(learned_at), kind=Kind(kind, kind_reason) if kind else None, vendor_class=vendor_class,
+        parameters=bytes.fromhex(parameters) if parameters else None,
+        services=tuple(Service(name, tuple(txt)) for name, txt in services),
     )  # fmt: skip
 
 
@@ -227,14 +255,59 @@ def _address_values(address: Address, clock: WallClock) -> list[object]:
     return [
         address.ip.hex(), address.network, address.interface, EVIDENCE[address.evidence],
         clock.milliseconds(address.first_seen), clock.milliseconds(address.last_seen),
+        *([address.mac.hex()] if address.mac else ()),
     ]  # fmt: skip
 
 
 def _addresses(rows: list[list[Any]]) -> tuple[Address, ...]:
     return tuple(
-        Address(Ip(bytes.fromhex(ip)), network, interface, EVIDENCE_OF[evidence], seconds(first), seconds(last))
-        for ip, network, interface, evidence, first, last in rows
+        Address(
+            Ip(bytes.fromhex(ip)),
+            network,
+            interface,
+            EVIDENCE_OF[evidence],
+            seconds(first),
+            seconds(last),
+            mac=Mac(bytes.fromhex(mac[0])) if mac else None,
+        )
+        for ip, network, interface, evidence, first, last, *mac in rows
     )
+
+
+# ---- people -------------------------------------------------------------------------------------------------------
+
+
+def person_row(person: Person, clock: WallClock) -> Row:
+    """Return the row of a person as it is now."""
+    values = [
+        person.name, [[mac.hex(), counts] for mac, counts in person.devices.items()], person.status,
+        clock.milliseconds(person.status_since), person.reason, person.last_status,
+        clock.milliseconds(person.last_since),
+    ]  # fmt: skip
+    return person.name.casefold(), msgspec.json.encode(values).decode()
+
+
+def merge_row(merge: Merge, clock: WallClock) -> Row:
+    """Return the row of a merged MAC."""
+    values = [merge.into.hex(), clock.milliseconds(merge.first_seen), dict(merge.annotations)]
+    return mac_number(merge.mac), msgspec.json.encode(values).decode()
+
+
+def remembered_merge(mac: int, body: str) -> Merge:
+    """Return the merge of a row, in unix seconds. Raises one of WRONG for values that netscand did not write."""
+    into, first_seen, annotations = msgspec.json.decode(body)
+    if "tags" in annotations:
+        annotations["tags"] = tuple(annotations["tags"])
+    return Merge(mac_of(mac), Mac(bytes.fromhex(into)), seconds(first_seen), annotations)
+
+
+def remembered_person(body: str) -> RememberedPerson:
+    """Return the person of a row. Raises one of WRONG for values that netscand did not write."""
+    name, devices, status, since, reason, last_status, last_since = msgspec.json.decode(body)
+    return RememberedPerson(
+        name, {Mac(bytes.fromhex(mac)): bool(counts) for mac, counts in devices}, PersonStatus(status), seconds(since),
+        reason, PersonStatus(last_status) if last_status else None, seconds(last_since),
+    )  # fmt: skip
 
 
 # ---- values -------------------------------------------------------------------------------------------------------

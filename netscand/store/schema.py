@@ -2,8 +2,10 @@
 
 Versions 1 and 2 are from before the first release; their events are in columns that this version does not read.
 Version 4: as 3, which had no `kind`, `kind_reason` and `evidence` of a device
+Version 5: as 4, which had no `tags` of a device, and no people and merges
     event   an event a row, by sequence number (store/rows.py)
     device  a device a row, as of some event; `seen`: when it was last seen, apart, because that changes all the time
+    person  a person a row; merged: a MAC that users merged into another device, a row. Both as JSON (store/rows.py)
     shift   the event from which on the wall clock was set to another time (store/retention.py)
     state   one row: what belongs to the database as a whole
 """
@@ -15,7 +17,7 @@ from functools import cache
 
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, KINDS, RARE_KINDS
 
-VERSION = 4
+VERSION = 5
 
 RARE = f"kind IN ({', '.join(str(KINDS[kind]) for kind in RARE_KINDS)})"
 """The condition of the index by kind; SQLite uses that index for a query that contains the same condition."""
@@ -24,11 +26,16 @@ EVENT = f"CREATE TABLE event ({EVENT_COLUMNS[0]} INTEGER PRIMARY KEY, {', '.join
 
 INDEX = f"CREATE INDEX event_rare ON event (kind) WHERE {RARE}"
 
+PEOPLE = "CREATE TABLE person (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID"
+MERGED = "CREATE TABLE merged (mac INTEGER PRIMARY KEY, body TEXT NOT NULL)"
+
 TABLES = f"""
 {EVENT};
 {INDEX};
 CREATE TABLE device ({DEVICE_COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(DEVICE_COLUMNS[1:])});
 CREATE TABLE seen (mac INTEGER PRIMARY KEY, at INTEGER NOT NULL, confirmed INTEGER NOT NULL);
+{PEOPLE};
+{MERGED};
 CREATE TABLE shift (sequence INTEGER PRIMARY KEY, lived INTEGER NOT NULL, ahead INTEGER NOT NULL);
 CREATE TABLE state (
     epoch TEXT NOT NULL,      -- names the numbering: cursors are EPOCH-SEQUENCE
@@ -59,7 +66,13 @@ def _to_4(database: sqlite3.Connection) -> None:
         database.execute(f"ALTER TABLE device ADD COLUMN {column}")
 
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _to_3, 3: _to_4}
+def _to_5(database: sqlite3.Connection) -> None:
+    """Add the tags of devices, people, and merged devices."""
+    for statement in ("ALTER TABLE device ADD COLUMN tags", PEOPLE, MERGED):
+        database.execute(statement)
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _to_3, 3: _to_4, 4: _to_5}
 """From this version to the next, statement by statement: `executescript` would commit in between. A database older
 than the oldest of them is set aside."""
 

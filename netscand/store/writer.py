@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -29,7 +29,7 @@ from netscand.store.paths import HistoryRefused, prepare, set_aside
 from netscand.store.repair import Files, copy_of_files, copy_of_open, put_in_place
 from netscand.store.restamp import Restamp
 from netscand.store.retention import AgeClock, Clock, Retention, clock_of
-from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, Row
+from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, SMALL_TABLES, Row
 
 
 class Alive(NamedTuple):
@@ -61,6 +61,8 @@ class Devices(NamedTuple):
     alive: Alive | None = None
     losses: int = 0
     """As of the last report: `shown` holds only if no rows were lost since."""
+    tables: Mapping[str, Sequence[Row]] = {}
+    """All rows of small tables that changed, by their names: they replace those that are stored."""
 
 
 class Adopt(NamedTuple):
@@ -456,6 +458,9 @@ class Writer(threading.Thread):
             for mac in work.gone:
                 database.execute("DELETE FROM device WHERE mac = ?", (mac,))
                 database.execute("DELETE FROM seen WHERE mac = ?", (mac,))
+            for table, rows in work.tables.items():
+                database.execute(f"DELETE FROM {table}")  # noqa: S608 - a constant
+                insert(database, table, SMALL_TABLES[table], rows)
             if work.shown is not None and work.losses == self._losses:
                 database.execute("UPDATE state SET shown = ?", (work.shown,))
             if work.alive is not None:

@@ -46,7 +46,8 @@ MAY = {
     ),
     "netscand/nats_settings.py": ({"netscand.config"}, "both ends of the log read it"),
     "netscand/hub/": (
-        {"netscand.core.conflicts", "netscand.core.model", "netscand.core.restore", "netscand.core.status",
+        {"netscand.core.conflicts", "netscand.core.merged", "netscand.core.model", "netscand.core.people",
+         "netscand.core.restore", "netscand.core.status",
          "netscand.config", "netscand.event_log", "netscand.garbage_collection", "netscand.hub",
          "netscand.core.ratelimit", "netscand.core.request_limits", "netscand.nats_settings",
          "netscand.partial_imports", "netscand.protocol", "netscand.serve", "netscand.service", "netscand.sites",
@@ -149,6 +150,7 @@ def test_rooms_are_small() -> None:
         for path in modules()
         if (lines := path.read_text().count("\n")) > LARGE and path.name != "protocol.py"
     }
+    large.pop("netscand/protocol.py", None)  # the whole contract is one file (ADR 4)
     assert not large
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from netscand.core.model import Device, Evidence, Mac, Observation, Status, move_annotations
+from netscand.core.annotations import move_annotations
+from netscand.core.model import Device, Evidence, Mac, Observation, Status
 from netscand.core.predecessor import MOST_STEPS, Predecessor, may_matter, predecessor
 from tests.core.world import World, ip
 

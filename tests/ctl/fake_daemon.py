@@ -39,6 +39,10 @@ class FakeDaemon:
         """First messages to a watcher with `since=`; None: the snapshot."""
         self.answers: dict[str, tuple[int, bytes]] = {}
         """Path → answer that replaces the usual one."""
+        self.bodies: list[bytes] = []
+        """Bodies of the requests that `answers` has an answer to."""
+        self.people: list[protocol.Person] = []
+        """People of the snapshot."""
         self.accepts_unseen = False
         """Add a device when it is changed."""
         self.warnings: list[str] = []
@@ -166,6 +170,7 @@ class FakeDaemon:
         self.requests.append((request.method, request.path, dict(request.query), dict(request.headers)))
         self._notify()
         if request.path in self.answers:
+            self.bodies.append(await request.read())
             code, body = self.answers[request.path]
             return web.Response(status=code, body=body, content_type="application/json")
         return await handler(request)
@@ -217,7 +222,10 @@ class FakeDaemon:
         if isinstance(found, web.Response):
             return found
         for name, value in msgspec.structs.asdict(update).items():
-            if value is not msgspec.UNSET and name != "take_from":
+            if name.endswith("_tags") and value is not msgspec.UNSET:
+                others = set(found.tags) | set(value) if name == "add_tags" else set(found.tags) - set(value)
+                found.tags = sorted(others)
+            elif value is not msgspec.UNSET and name != "take_from":
                 setattr(found, name, 60.0 if name == "patience" and value is None else value)
         return _json(msgspec.structs.replace(found, warnings=self.warnings or msgspec.UNSET))
 
@@ -288,7 +296,9 @@ class FakeDaemon:
         socket = web.WebSocketResponse(compress=False, autoping=not self.ignores_pings)
         await socket.prepare(request)
         first = (
-            self.snapshot if self.snapshot is not None else [messages.snapshot(*self.devices, networks=self.networks)]
+            self.snapshot
+            if self.snapshot is not None
+            else [messages.snapshot(*self.devices, networks=self.networks, people=self.people)]
         )
         if "since" in request.query and self.resumed is not None:
             first = self.resumed

@@ -39,6 +39,7 @@ def test_without_rules_new_devices_are_reported() -> None:
         ({"devices": ["jane*"]}, ["Jane's phone"]),
         ({"devices": ["host8", "HOST7"]}, ["host7"]),
         ({"known": True}, ["Jane's phone"]),
+        ({"tags": ["Phone", "x"]}, ["Jane's phone"]),
         ({"known": False}, ["host7", "host9"]),
         ({"networks": ["10.0.0.0/24"]}, ["host9"]),
         ({"networks": ["eth1"]}, ["host9"]),
@@ -49,7 +50,7 @@ def test_without_rules_new_devices_are_reported() -> None:
 )
 def test_a_rule_matches_by_kind_device_known_and_network(rule: dict[str, object], expected: list[str]) -> None:
     world = World(only={"kinds": ["offline"], **rule})
-    for one in (device(7), device(8, label="Jane's phone", known=True), device(9, network=OFFICE)):
+    for one in (device(7), device(8, label="Jane's phone", known=True, tags=["phone"]), device(9, network=OFFICE)):
         world.event("offline", one, network=one.addresses[0].network)
     assert world.at(HOUR).titles == [f"{name} is offline" for name in expected]
 

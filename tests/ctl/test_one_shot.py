@@ -68,7 +68,7 @@ def test_json_is_the_exact_answer_of_the_daemon(ctl: Ctl, daemon: FakeDaemon, ar
 
 @pytest.mark.parametrize(
     ("form", "line"),
-    [("csv", f'online,192.168.1.7,a4:83:e7:00:00:07,host7,host7,,"Apple, Inc.",,no,{AT},{AT},{AT},answered a probe,,'),
+    [("csv", f'online,192.168.1.7,a4:83:e7:00:00:07,host7,host7,,"Apple, Inc.",,no,{AT},{AT},{AT},answered a probe,,,'),
      ("ethers", "a4:83:e7:00:00:07 192.168.1.7"), ("hosts", "192.168.1.7 host7")],
 )  # fmt: skip
 def test_devices_are_printed_in_each_format(ctl: Ctl, form: str, line: str) -> None:

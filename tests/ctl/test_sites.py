@@ -53,7 +53,7 @@ def test_lists_have_the_column_site_and_are_limited(ctl: Ctl, hub: FakeDaemon) -
     assert [line.split()[1] for line in every[1:]] == ["barn", "cabin", "barn"]
     assert [line.split()[1] for line in one[1:]] == ["barn", "barn"]
     assert ctl.run("networks").stdout.splitlines()[2].split()[:2] == ["up", "cabin"]
-    assert ctl.run("devices", "--format", "csv").stdout.splitlines()[0].endswith(",notes,kind,site")
+    assert ctl.run("devices", "--format", "csv").stdout.splitlines()[0].endswith(",notes,kind,tags,site")
     assert "choose one with --site" in ctl.fails(2, "devices", "--format", "hosts")
     assert ctl.run("devices", "--format", "hosts", "--site", "barn").returncode == 0
 

@@ -130,7 +130,7 @@ def test_derived_streams_have_the_last_state(start: Start, server: NatsServer, d
 
 def test_what_users_wrote_stays_here_unless_configured(start: Start, server: NatsServer, daemon: History) -> None:
     """Labels and notes, in devices and in what they were before."""
-    daemon.devices[0] = device(7, label="Jane's phone", notes="secret", known=True)
+    daemon.devices[0] = device(7, label="Jane's phone", notes="secret", tags=["jane-secret"], known=True)
     running = start()
     daemon.until_watched()
     labelled = event("labelled", daemon.devices[0], "k3f9-2", previous={"label": "Jane's old phone", "known": False})

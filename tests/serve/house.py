@@ -5,7 +5,7 @@ import grp
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -18,7 +18,9 @@ from websockets.typing import Subprotocol
 from yarl import URL
 
 from netscand import config, protocol
+from netscand.core.annotations import annotate
 from netscand.core.conflicts import Conflict
+from netscand.core.merged import MergedMacs
 from netscand.core.model import (
     Address,
     BadTarget,
@@ -36,8 +38,8 @@ from netscand.core.model import (
     ScanFinished,
     ScanStarted,
     Status,
-    annotate,
 )
+from netscand.core.people import People
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import Budgets
 from netscand.core.restore import DAY, CursorGone, EventQuery, Page, PresencePart, Standing, Unreadable
@@ -73,6 +75,7 @@ class FakeScanner:
     def __init__(self, hub: Hub, devices: int = 3) -> None:
         self.hub = hub
         self.devices: dict[Mac, Device] = {}
+        self.people, self.merged = People(self.devices), MergedMacs()
         self.networks = {name: network(name, index) for index, name in enumerate((LAN, OTHER), 2)}
         self.sequence = 0
         self.interval = 30.0
@@ -124,8 +127,11 @@ class FakeScanner:
 
     def publish(self, event: Event) -> str:
         self.sequence += 1
-        self.hub.publish(self.cursor, event, self.hub._encoder.event(event))
-        return self.cursor
+        cursor = self.cursor
+        self.hub.publish(cursor, event, self.hub._encoder.event(event))
+        for more in self.people.after(event):
+            self.publish(more)
+        return cursor
 
     def join(self, number: int, name: str = LAN) -> str:
         device = self.add(number, name)
@@ -149,6 +155,21 @@ class FakeScanner:
     def label(self, mac: Mac, requested: Mapping[str, object]) -> None:
         if event := annotate(self.devices[mac], requested, time.monotonic()):
             self.publish(event)
+
+    def set_person(
+        self, name: str, add: Mapping[Mac, bool], remove: Iterable[Mac] = (), rename: str | None = None
+    ) -> None:
+        for event in self.people.change(name, add, remove, rename, time.monotonic()):
+            self.publish(event)
+
+    def merge(self, mac: Mac, other: Mac) -> None:
+        raise ValueError("no merges here; tests/core/test_merged.py has them")
+
+    def split(self, mac: Mac) -> None:
+        raise KeyError(mac)
+
+    def remove_person(self, name: str) -> None:
+        self.publish(self.people.remove(name, time.monotonic()))
 
     def forget(self, mac: Mac) -> None:
         self.publish(Event(EventKind.FORGOTTEN, time.monotonic(), None, self.devices.pop(mac)))
@@ -225,8 +246,9 @@ class EmptyHistory:
         return 0
 
     async def presence(
-        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *, account: Hashable = None
-    ) -> Sequence[PresencePart]:
+        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *,
+        others: Sequence[Mac] = (), account: Hashable = None,
+    ) -> Sequence[PresencePart]:  # fmt: skip
         return ()
 
     def problems(self) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from netscand import protocol
+from netscand.core.annotations import annotations
 from netscand.core.conflicts import Conflict
-from netscand.core.model import Device, Mac, Status, annotations
+from netscand.core.model import Device, Mac, Status
 from netscand.core.predecessor import MOST_CANDIDATES, Predecessor, predecessor
 from netscand.core.ratelimit import LIMITING_FOR, NEWCOMERS, RENAMES
 from netscand.serve import query, related, rest

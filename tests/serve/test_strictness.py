@@ -23,7 +23,8 @@ JSON = {"Content-Type": "application/json"}
 @pytest.mark.parametrize(
     ("method", "path", "body", "message"),
     [("PATCH", f"/api/devices/{mac(1).hex(':')}", {"lable": "x"},
-      'invalid device update: unknown field "lable"; expected label, known, notes, patience, kind, take_from'),
+       'invalid device update: unknown field "lable"; expected label, known, notes, patience, kind, take_from, tags, '
+      "add_tags, remove_tags"),
      ("PATCH", f"/api/devices/{mac(1).hex(':')}", {"label": "x" * 129},
       f'invalid device update: label: expected at most 128 characters, not 129; shorten "{"x" * 58}…'),
      ("POST", "/api/scan", {"target": ["10.0.0.7"]},

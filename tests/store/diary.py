@@ -11,7 +11,7 @@ from netscand import config, protocol
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status, StoredTime
 from netscand.core.presence import Presence, Rules
 from netscand.core.restore import EventQuery, Memory, Page
-from netscand.serve.encode import Encoder, decoded, remembered
+from netscand.serve.encode import Encoder, decoded, remembered_by
 from netscand.store.history import History
 
 BOOT = 1_700_000_000.0
@@ -145,7 +145,7 @@ async def diary(
     removed: list[int] = []
     clock = clock or FakeClock()
     kept = config.History(path=str(path), **settings)
-    history = History(kept, devices, clock, remembered, published.append, forgotten.append, removed.append)
+    history = History(kept, devices, clock, remembered_by, published.append, forgotten.append, removed.append)
     memory = history.open()
     try:
         yield Diary(history, memory, clock, published, devices, forgotten, removed)

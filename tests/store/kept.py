@@ -9,7 +9,8 @@ from typing import Any
 
 from netscand import config
 from netscand.core.model import Device, Event, Mac
-from netscand.serve.encode import Encoder, remembered
+from netscand.core.people import People
+from netscand.serve.encode import Encoder, remembered_by
 from netscand.serve.hub import Hub
 from netscand.serve.server import Server
 from netscand.store.history import History
@@ -22,7 +23,7 @@ class Kept(FakeScanner):
     def __init__(self, hub: Hub, history: History, devices: dict[Mac, Device]) -> None:
         self.history = history
         super().__init__(hub, devices=0)
-        self.devices = devices
+        self.devices, self.people = devices, People(devices)
 
     @property
     def cursor(self) -> str:
@@ -32,6 +33,8 @@ class Kept(FakeScanner):
         body = self.hub._encoder.event(event)
         cursor = self.history.append(event, body)
         self.hub.publish(cursor, event, body)
+        for more in self.people.after(event):
+            self.publish(more)
         return cursor
 
     def problems(self) -> tuple[str, ...]:
@@ -47,7 +50,7 @@ async def kept_house(path: Path, **access: Any) -> AsyncIterator[tuple[House, Ke
     hub.holds = True
     devices: dict[Mac, Device] = {}
     kept = config.History(path=str(path / "h.db"))
-    history = History(kept, devices, translator, remembered, hub.release, lambda mac: None)
+    history = History(kept, devices, translator, remembered_by, hub.release, lambda mac: None)
     scanner = Kept(hub, history, devices)
     listen = config.Listen(unix=str(path / "s"), tcp=("127.0.0.1:0",))
     server = Server(scanner, hub, listen, allowed(**access), translator, (), history)

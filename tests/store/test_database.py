@@ -150,7 +150,7 @@ def of_version_2(path: Path) -> Path:
     one.label = "TV"
     with closing(sqlite3.connect(path)) as database:
         database.executescript(VERSION_2)
-        columns = DEVICE_COLUMNS[:-3]  # before `kind`
+        columns = DEVICE_COLUMNS[:-4]  # before `kind` and `tags`
         insert(database, "device", columns, [device_row(one, 40, 0, FakeClock())[: len(columns)]])
         database.commit()
     return path
@@ -180,13 +180,15 @@ def test_version_2_keeps_its_devices_and_its_numbering(tmp_path: Path) -> None:
         assert copy.execute("SELECT sequence FROM event").fetchall() == [(40,)]
 
 
-def test_version_3_gets_the_columns_of_kinds(tmp_path: Path) -> None:
+def test_version_3_gets_what_kinds_tags_people_and_merges_need(tmp_path: Path) -> None:
     """FAULTS F20: its devices and events are kept as they are."""
     path = written(tmp_path / "h.db")
     with closing(sqlite3.connect(path)) as database:
         before = database.execute("SELECT * FROM event").fetchall()
-        for column in ("kind", "kind_reason", "evidence"):
+        for column in ("kind", "kind_reason", "evidence", "tags"):
             database.execute(f"ALTER TABLE device DROP COLUMN {column}")
+        for table in ("person", "merged"):
+            database.execute(f"DROP TABLE {table}")
         database.execute("PRAGMA user_version = 3")
         database.commit()
 

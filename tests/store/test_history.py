@@ -364,11 +364,13 @@ def test_devices_are_restored_with_all_their_fields(tmp_path: Path) -> None:
             one = device(1)
             one.hostname, one.hostname_source, one.confirmed = "tv", "dhcp", True
             one.label, one.known, one.notes, one.presence.chosen = "TV", True, "in the hall\nby the door", 99.0
+            one.tags = ("iot", "tv")
             await book.write(discovered(one), turned(one, Status.OFFLINE, 150.0))
         async with diary(tmp_path / "h.db") as book:
             (back,) = book.memory.devices
             assert (back.mac, back.hostname, back.hostname_source, back.confirmed) == (one.mac, "tv", "dhcp", True)
             assert (back.label, back.known, back.notes, back.chosen) == ("TV", True, "in the hall\nby the door", 99.0)
+            assert back.tags == ("iot", "tv")
             assert back.status is Status.OFFLINE
             assert back.reason == one.reason
             assert [held.ip for held in back.addresses] == [one.ip]
@@ -753,7 +755,7 @@ def test_queries_find_by_number_time_kind_and_device(tmp_path: Path) -> None:
             await book.write(*back_and_forth(one, 4), *back_and_forth(two, 4, 300.0))
             assert sequences(await book.page(since=3, limit=2)) == [4, 5]
             assert sequences(await book.page(kinds=(EventKind.OFFLINE,))) == [4, 6, 8, 10]
-            assert sequences(await book.page(mac=two.mac)) == [2, 7, 8, 9, 10]
+            assert sequences(await book.page(macs=frozenset([two.mac]))) == [2, 7, 8, 9, 10]
             assert sequences(await book.page(after=1_700_000_301.5)) == [9, 10]
             assert sequences(await book.page(after=1_700_000_299.5, before=1_700_000_301.5)) == [7, 8]
             until = EventQuery(10, before=1_700_000_301.5, limit=2)
@@ -762,9 +764,11 @@ def test_queries_find_by_number_time_kind_and_device(tmp_path: Path) -> None:
                 8,
             ]
             assert (await book.page(limit=2)).through == 2
-            assert (await book.page(mac=one.mac, limit=50)).through == 10
-            query = EventQuery(10, mac=one.mac, limit=2)
-            assert sequences(await book.page(mac=one.mac, since=await book.history.begin_of_last(query))) == [5, 6]
+            assert (await book.page(macs=frozenset([one.mac]), limit=50)).through == 10
+            query = EventQuery(10, macs=frozenset([one.mac]), limit=2)
+            assert sequences(
+                await book.page(macs=frozenset([one.mac]), since=await book.history.begin_of_last(query))
+            ) == [5, 6]
 
     asyncio.run(play())
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from netscand.core.model import NEVER_SEEN, Event, EventKind, Status
 from netscand.core.restore import PresencePart, Standing
 from netscand.store import history, retention
+from netscand.store.presence_days import Days
 from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered, turned
 
 HOUR = 3600.0
@@ -266,3 +267,12 @@ def sleepless() -> Iterator[None]:
             patch.setattr(module, "monotonic", lambda: MIDNIGHT)
         patch.setattr(retention, "clock_gettime", lambda clock: MIDNIGHT)
         yield
+
+
+def test_a_merged_device_was_online_while_any_of_its_macs_was() -> None:
+    """No second counts twice; it is unknown only while none is online."""
+    days = Days(1, HOUR, 4 * HOUR, 0.0)
+    on, doubt = Status.ONLINE, Status.UNKNOWN
+    days.count_all([(0.0, HOUR, on), (HOUR / 2, 2 * HOUR, on), (HOUR, 3 * HOUR, doubt)])
+    parts = days.end(None)[:4]
+    assert [(part.online, part.unknown) for part in parts] == [(HOUR, 0.0), (HOUR, 0.0), (0.0, HOUR), (0.0, 0.0)]

@@ -110,7 +110,7 @@ def test_rare_events_are_found_without_reading_others(tmp_path: Path, steps: lis
             assert await book.history.begin_of_last(query) == floods[0]
             assert sum(steps) < 20
             steps.clear()
-            await book.page(kinds=(EventKind.ONLINE,), mac=device(77).mac)
+            await book.page(kinds=(EventKind.ONLINE,), macs=frozenset([device(77).mac]))
             assert len(steps) >= siege.sequence // reader.LOOKED_AT
             assert max(steps) < 12 * reader.LOOKED_AT / 100
 
@@ -137,8 +137,8 @@ def test_a_device_that_is_often_the_other_costs_pieces(tmp_path: Path, monkeypat
             await book.write(Event(EventKind.ADDRESS_CONFLICT, 100.0, LAN, two, None, one.mac))
             for kinds, numbers in (((), [1, 1002]), ((EventKind.ADDRESS_CONFLICT,), [1002])):
                 read.clear()
-                assert sequences(await book.page(mac=one.mac, kinds=kinds)) == numbers
-                query = EventQuery(1002, mac=one.mac, kinds=kinds, limit=2)
+                assert sequences(await book.page(macs=frozenset([one.mac]), kinds=kinds)) == numbers
+                query = EventQuery(1002, macs=frozenset([one.mac]), kinds=kinds, limit=2)
                 assert await book.history.begin_of_last(query) == 0
                 assert len(read) > 10
                 assert max(read) == reader.FOUND
@@ -203,7 +203,12 @@ def test_pieces_give_the_same_result_as_one_query(seed: int, piece: int, limit: 
             found: list[int] = []
             since = 0
             clock = 1_700_000_000.0
-            query: dict[str, Any] = {"kinds": kinds, "mac": mac, "after": after and after + clock, "limit": limit}
+            query: dict[str, Any] = {
+                "kinds": kinds,
+                "macs": None if mac is None else frozenset([mac]),
+                "after": after and after + clock,
+                "limit": limit,
+            }
             while since < through:
                 page = await book.page(since=since, gaps=True, **query)
                 assert len(page.events) == limit or page.through == through

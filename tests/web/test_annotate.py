@@ -172,3 +172,54 @@ def test_the_days_of_a_device_are_drawn(admin: Page) -> None:
     admin.until("document.querySelectorAll('#device .week g').length === 7")
     assert "online" in admin.js("document.querySelector('#device .week').getAttribute('aria-label')")
     admin.until("/Discovered/.test(document.querySelector('#device ol').textContent)")
+
+
+def test_tags_are_edited_in_bulk_and_filter_the_list(admin: Page, guarded: Daemon) -> None:
+    """Of one device by its pane, of all that are shown by the dialog."""
+    admin.js("document.querySelector('#d-tags').value = ''")
+    edit(admin, tags="Desk iot")
+    assert guarded.get(f"/api/devices/{MAC}")["tags"] == ["desk", "iot"]
+    admin.until(f"/#desk/.test({selectors.row('10.77.0.21')})")
+    admin.js("location.hash = ''")
+    admin.js("document.querySelector('#tag').value = 'iot'")
+    admin.js("document.querySelector('#tag').dispatchEvent(new Event('change'))")
+    admin.until(f"{selectors.ROWS}.length === 1")
+    admin.click("#bulk")
+    admin.until("document.querySelector('#ask-tags').open")
+    admin.js("document.querySelector('#tags-add').value = 'shown'")
+    admin.js("document.querySelector('#tags-remove').value = 'iot'")
+    admin.click("#ask-tags button[value=change]")
+    admin.until("/1 device are changed|of 1 device/.test(document.querySelector('#notice-words').innerText)")
+    assert guarded.get(f"/api/devices/{MAC}")["tags"] == ["desk", "shown"]
+    assert guarded.get("/api/devices?tag=shown")["devices"][0]["mac"] == MAC
+    guarded.request("PATCH", f"/api/devices/{MAC}", {"tags": []})
+
+
+def test_a_person_is_added_and_shown(admin: Page, guarded: Daemon) -> None:
+    """The row shows who is home, live; the dialog says which devices count."""
+    admin.js("location.hash = ''")
+    admin.click("#add-person")
+    admin.until("document.querySelector('#ask-person').open")
+    admin.js("document.querySelector('#person-name').value = 'Jane'")
+    admin.js(f"document.querySelector('#person-devices li[data-mac=\"{MAC}\"] select').value = 'counts'")
+    admin.click("#person-save")
+    admin.until("/Jane home since/.test(document.querySelector('#people').innerText)")
+    assert guarded.get("/api/people")["people"][0]["devices"] == [{"mac": MAC, "counts": True}]
+    admin.until("/Person home/.test(document.querySelector('#event-list').innerText)")
+    assert guarded.request("DELETE", "/api/people/Jane")[0] == 204
+    admin.until("document.querySelector('#people').hidden")
+
+
+def test_two_devices_are_merged_and_separated(admin: Page, guarded: Daemon) -> None:
+    """One row for both, found by either MAC; the pane offers the undo."""
+    merge = "[...document.querySelectorAll('#device button')].find(it => it.textContent === 'Merge…').click()"
+    other = "5c:aa:fd:00:00:22"
+    for value, rows in ((other, "=== 0"), (f"undo {other}", "=== 1")):
+        admin.until("document.querySelector('#device fieldset').disabled === false")
+        admin.js(merge)
+        admin.until("document.querySelector('#ask-merge').open")
+        admin.js(f"document.querySelector('#merge-other').value = '{value}'")
+        admin.click("#ask-merge button[value=merge]")
+        admin.until(f"[...document.querySelectorAll('tr[data-mac=\"{other}\"]')].length {rows}")
+    assert guarded.get(f"/api/devices/{other}")["mac"] == other
+    assert guarded.get(f"/api/devices/{other}")["kind"] == "speaker"

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from netscanctl.services.mqtt.settings import Mqtt
-from netscanctl.services.mqtt.topics import DEFAULT_SITE, Topics, compact
+from netscanctl.services.mqtt.topics import DEFAULT_SITE, Topics, compact, person_id
 from netscanctl.text import NAME_LIMIT, SENTENCE_LIMIT, clean
 from netscand import __version__
-from netscand.protocol import Device
+from netscand.protocol import Device, Person
 
 Document = dict[str, Any]
 HOME, AWAY = "home", "not_home"
@@ -69,6 +69,7 @@ class Documents:
             "ip": device.ip,
             "host_name": _name(device.hostname),
             "label": _name(device.label),
+            "tags": [clean(tag) for tag in device.tags],
             "vendor": _name(device.vendor),
             "kind": _name(device.kind or None),
             "reason": clean(device.reason, SENTENCE_LIMIT),
@@ -125,6 +126,37 @@ class Documents:
         if vendor := _name(device.vendor):
             about["mf"] = vendor
         return self._config(about, components)
+
+    # ---- people
+
+    def person(self, person: Person) -> dict[str, bytes]:
+        """Return every retained topic of a person with its payload."""
+        presence = {"home": HOME, "away": AWAY}.get(person.status)
+        if presence is None and self._table.unknown == "keep":
+            presence = {"home": HOME, "away": AWAY}.get(person.last_status or "")
+        state: Document = {
+            "name": clean(person.name), "status": person.status, "presence": presence,
+            "status_since": person.status_since, "reason": clean(person.reason, SENTENCE_LIMIT),
+            "devices": [each.mac for each in person.devices],
+        }  # fmt: skip
+        if presence is not None:
+            state["in_zones"] = [self._table.zone] if presence == HOME else []
+        topic = self.topics.person(person.name)
+        found = {topic: encode(state)}
+        if self.topics.prefix:
+            id_ = f"netscand_{self._table.site}_person_{person_id(person.name)}"
+            location = "{{ value_json.presence }}"
+            if self._has_zone:
+                location = (
+                    f"{{{{ {self._location(HOME)!r} if value_json.presence == 'home' else value_json.presence }}}}"
+                )
+            tracker = {
+                "p": "device_tracker", "source_type": "router", "state_topic": topic, "value_template": location,
+                "unique_id": id_, "name": None, "json_attributes_topic": topic,
+            }  # fmt: skip
+            about = {"ids": [id_], "name": clean(person.name), "via_device": f"netscand_{self._table.site}"}
+            found[self.topics.person_config(person.name)] = encode(self._config(about, {"tracker": tracker}))
+        return found
 
     def is_connectivity(self, device: Device) -> bool:
         """Return whether a device is a thing by configuration, not what a person carries."""

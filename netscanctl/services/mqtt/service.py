@@ -18,7 +18,7 @@ from netscanctl.services.program import Context
 from netscanctl.stream import Received, post
 from netscand import protocol
 from netscand.config import ConfigError
-from netscand.protocol import DaemonStatus, Device, Event, ScanProgress, ScanStarted, ServerMessage
+from netscand.protocol import DaemonStatus, Device, Event, Person, ScanProgress, ScanStarted, ServerMessage
 
 LIST_TIMEOUT = 10.0
 """Seconds for the broker to send our retained messages; a broker whose rules forbid it never does."""
@@ -60,6 +60,8 @@ class MqttService:
         self._flight: dict[asyncio.Future[str | None], Publication] = {}
         self._published: dict[str, tuple[object, ...]] = {}
         """MAC → what is published of the device: most changes, such as `last_seen`, are not."""
+        self._people: dict[str, Person] = {}
+        """Name, in lower case → person as published."""
         self._complete = asyncio.Event()
         self._drained = asyncio.Event()
         self._scan_wanted = asyncio.Event()
@@ -89,6 +91,7 @@ class MqttService:
         state = self._follower.state
         if not state.complete or isinstance(message, ScanStarted | ScanProgress):
             return
+        self._publish_people()
         if isinstance(message, Event) and message.device is not None and message.kind not in NOT_NAMED:
             self._refresh(message.device.mac)
         else:
@@ -126,11 +129,26 @@ class MqttService:
             return
         shown = (
             device.status, device.ip, device.hostname, device.label, device.vendor, device.reason, device.status_since,
+            device.tags,
         )  # fmt: skip
         if self._published.get(device.mac) != shown:
             self._published[device.mac] = shown
             for topic, payload in self._documents.device(device).items():
                 self._outbox.set(topic, payload)
+
+    def _publish_people(self) -> None:
+        """Publish the people that changed, and delete those that were removed or renamed."""
+        assert self._follower is not None
+        people = self._follower.state.people
+        for name, person in people.items():
+            if self._people.get(name) != person:
+                for topic, payload in self._documents.person(person).items():
+                    self._outbox.set(topic, payload)
+        for name in self._people.keys() - people.keys():
+            if self._topics.prefix:
+                self._outbox.set(self._topics.person_config(name), b"")
+            self._delete_later([self._topics.person(name)])
+        self._people = dict(people)
 
     def _delete(self, mac: str) -> None:
         if self._published.pop(mac, None) is not None:
@@ -144,7 +162,11 @@ class MqttService:
 
     def _delete_states(self, states: list[str]) -> None:
         for topic in states:
-            if self._topics.mac(topic) not in self._published or topic not in self._outbox.wanted:
+            mac = self._topics.mac(topic)
+            gone = topic not in (self._topics.person(name) for name in self._people) if mac is None else (
+                mac not in self._published
+            )  # fmt: skip
+            if gone or topic not in self._outbox.wanted:
                 self._outbox.set(topic, b"")
         self._pump_soon()
 
@@ -298,6 +320,8 @@ class MqttService:
                 self._documents.remember(mac, payload)
         self._outbox.connect(there)
         self._published.clear()
+        self._people.clear()
+        self._publish_people()
         self._refresh_all()
         self._publish_status()
         left = [topic for topic in there if self._topics.is_ours(topic) and topic not in self._outbox.wanted]

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 
 from netscanctl.services.mqtt.settings import Mqtt
 
@@ -17,6 +18,11 @@ def compact(mac: str) -> str:
 def mac_of(compact_mac: str) -> str:
     """Return a MAC from its 12 digits."""
     return ":".join(compact_mac[at : at + 2] for at in range(0, 12, 2))
+
+
+def person_id(name: str) -> str:
+    """Return a person's part of topics and ids: 16 hexadecimal digits, which no MAC has."""
+    return sha256(name.casefold().encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,14 @@ class Topics:
         """Return the discovery topic of a device."""
         return f"{self.prefix}/device/netscand_{self.site}_{compact(mac)}/config"
 
+    def person(self, name: str) -> str:
+        """Return the state topic of a person."""
+        return f"{self.base}/person/{person_id(name)}"
+
+    def person_config(self, name: str) -> str:
+        """Return the discovery topic of a person."""
+        return f"{self.prefix}/device/netscand_{self.site}_person_{person_id(name)}/config"
+
     def old_config(self, mac: str) -> str:
         """Return the discovery topic that the former recipe used."""
         return f"{self.prefix}/device_tracker/netscand_{compact(mac)}/config"
@@ -87,7 +101,12 @@ class Topics:
     @property
     def retained_filters(self) -> list[str]:
         """Return subscriptions that cover every retained topic of this site, and those of the former recipe."""
-        found = [f"{self.base}/status", f"{self.base}/device/+", f"{self.base}/device/+/location"]
+        found = [
+            f"{self.base}/status",
+            f"{self.base}/device/+",
+            f"{self.base}/device/+/location",
+            f"{self.base}/person/+",
+        ]
         if self.prefix:
             found += [f"{self.prefix}/device/+/config", f"{self.prefix}/device_tracker/+/config"]
             found += ["netscand/+", "netscand/+/state"]  # states of the former recipe
@@ -100,8 +119,9 @@ class Topics:
 
     def is_ours(self, topic: str) -> bool:
         """Return whether a retained topic belongs to this site, and to no site whose name begins with its name."""
-        config = rf"{re.escape(self.prefix)}/device/netscand_{re.escape(self.site)}(_[0-9a-f]{{12}})?/config"
-        state = rf"{re.escape(self.base)}/(status|device/[0-9a-f]{{12}}(/location)?)"
+        ends = "(_[0-9a-f]{12}|_person_[0-9a-f]{16})?"
+        config = rf"{re.escape(self.prefix)}/device/netscand_{re.escape(self.site)}{ends}/config"
+        state = rf"{re.escape(self.base)}/(status|device/[0-9a-f]{{12}}(/location)?|person/[0-9a-f]{{16}})"
         return bool((self.prefix and re.fullmatch(config, topic)) or re.fullmatch(state, topic))
 
     def old_mac(self, topic: str) -> str | None:

@@ -31,6 +31,13 @@ TITLES = {
     "network_silent": "Network {network} is silent",
     "network_recovered": "Network {network} answers again",
     "unknown": "{name} can no longer be seen",
+    "merged": "{other} was merged into {name}",
+    "split": "{name} was separated from {other}",
+    "person_home": "{name} is home",
+    "person_away": "{name} is away",
+    "person_unknown": "Whether {name} is home is unknown",
+    "person_changed": "{name} was edited",
+    "person_removed": "{name} was removed",
     "flood": "Too many new devices on {network}",
     "snapshot": "{name} was published again by its site",
     "site_snapshot": "A site has published all of its devices again",
@@ -102,6 +109,7 @@ class Composer:
             "ip": clean((device and device.ip) or NOTHING),
             "address": clean(event.address or (device and device.ip) or NOTHING),
             "vendor": clean((device and (device.vendor or (device.randomized_mac and "randomized MAC"))) or NOTHING),
+            "tags": clean(" ".join(device.tags if device else ()) or NOTHING),
             "status": clean((device and device.status) or NOTHING),
             "kind": clean(event.kind),
             "reason": clean(event.reason, SENTENCE_LIMIT),
@@ -125,8 +133,10 @@ class Composer:
 
 
 def name_of(event: Event) -> str:
-    """Return the name of the device, else its vendor and MAC; for an event without a device, the address."""
+    """Return the name of the person or device, else its vendor and MAC; for an event without a device, the address."""
     device = event.device
+    if event.person:
+        return clean(event.person.name)
     if device is None:
         return clean(event.address or event.network or NOTHING)
     if device.label or device.hostname:

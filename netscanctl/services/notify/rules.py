@@ -17,6 +17,7 @@ from netscanctl.services.notify.compose import Composer
 from netscanctl.services.notify.quiet import parse_duration, quiet_until
 from netscanctl.services.notify.settings import Rule
 from netscanctl.services.notify.state import Batch, Entry, Message, Rules, RuleState, Slot
+from netscanctl.state import is_return_of_person
 from netscand.protocol import Device, Event, Network
 
 SETTLE = 10.0
@@ -47,7 +48,7 @@ MOST_SLOTS = 5000
 """Slots of one rule."""
 
 PRESENT = {"discovered": True, "online": True, "offline": False, "network_up": True, "network_recovered": True,
-           "network_down": False, "network_silent": False}  # fmt: skip
+           "network_down": False, "network_silent": False, "person_home": True, "person_away": False}  # fmt: skip
 """Kinds of which a later one makes an earlier one untrue."""
 STATUS = ("discovered", "online", "offline")
 
@@ -356,9 +357,13 @@ class Engine:
 def matches(rule: Rule, event: Event) -> bool:
     """Return whether a rule is about an event."""
     device = event.device
-    if event.kind not in rule.kinds or ((rule.devices or rule.known is not None) and device is None):
+    if event.kind not in rule.kinds or ((rule.devices or rule.tags or rule.known is not None) and device is None):
+        return False
+    if rule.people and not (event.person and _is_one_of(event.person.name, rule.people)):
         return False
     if rule.known is not None and device is not None and device.known != rule.known:
+        return False
+    if rule.tags and device is not None and not {tag.lower() for tag in rule.tags}.intersection(device.tags):
         return False
     if rule.networks and not any(
         _is_network(network, pattern) for network in networks_of(event) for pattern in rule.networks
@@ -385,17 +390,23 @@ def _is_device(device: Device, pattern: str) -> bool:
     return wanted.replace("-", ":") == device.mac or (bool(name) and fnmatchcase(name, wanted))
 
 
+def _is_one_of(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
+
+
 def _is_named(device: Device) -> bool:
     return bool(device.label or device.hostname)
 
 
 def _is_return(event: Event) -> bool:
-    """Return whether a device is only visible again: it was online before its network was in doubt."""
-    return event.kind == "online" and (event.previous or {}).get("status") == "unknown"
+    """Return whether a device is only visible again, or a person certain again: as before the doubt."""
+    return is_return_of_person(event) or (event.kind == "online" and (event.previous or {}).get("status") == "unknown")
 
 
 def _subject(event: Event) -> str:
     """Return what later events of the same subject share."""
+    if event.person:
+        return f"person {event.person.name.casefold()}"
     if event.kind in PRESENT:
         return event.device.mac if event.device is not None else event.network or ""
     mac = event.device.mac if event.device is not None else ""

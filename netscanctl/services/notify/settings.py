@@ -142,6 +142,8 @@ class Rule(Table, frozen=True, rename={"hold": "for"}):
     kinds: tuple[EventKind, ...] = ("discovered",)
     devices: Texts = ()
     known: bool | None = None
+    tags: Texts = ()
+    people: Texts = ()
     networks: Texts = ()
     channels: Texts = ()
     hold: str = "0s"

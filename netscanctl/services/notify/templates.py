@@ -11,6 +11,7 @@ FIELDS = {
     "ip": "address that the device is known by",
     "address": "address that the event is about",
     "vendor": "vendor",
+    "tags": "tags of the device, separated by spaces",
     "status": "status after the event",
     "kind": "kind of the event",
     "reason": "reason of the event",

@@ -3,13 +3,14 @@
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from netscanctl.stream import Received
 from netscand import protocol, sites
 from netscand.protocol import Device, Event
 
-WORDS = ("label", "notes")
-"""What users wrote about a device."""
+WORDS: dict[str, object] = {"label": None, "notes": None, "tags": []}
+"""What users wrote about a device, and its value where they wrote nothing."""
 
 
 class Publication(NamedTuple):
@@ -94,10 +95,12 @@ class Publications:
 def without_words(event: Event, raw: bytes) -> bytes:
     """Return the JSON of an event without what users wrote; the bytes are kept if there is nothing of it."""
     device, previous = event.device, event.previous
-    if device is not None and any(getattr(device, word) is not None for word in WORDS):
-        device = msgspec.structs.replace(device, **dict.fromkeys(WORDS))
-    if previous is not None and any(previous.get(word) is not None for word in WORDS):
-        previous = {key: None if key in WORDS else value for key, value in previous.items()}
-    if device is event.device and previous is event.previous:
+    if device is not None and any(getattr(device, word) for word in WORDS):
+        device = msgspec.structs.replace(device, **WORDS)
+    if previous is not None and any(previous.get(word) for word in WORDS):
+        previous = {key: WORDS.get(key, value) for key, value in previous.items()}
+    if event.person:
+        previous = {key: value for key, value in (previous or {}).items() if key != "name"}
+    elif device is event.device and previous is event.previous:
         return raw
-    return protocol.encode(msgspec.structs.replace(event, device=device, previous=previous))
+    return protocol.encode(msgspec.structs.replace(event, device=device, previous=previous, person=UNSET))

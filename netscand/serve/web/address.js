@@ -12,18 +12,19 @@ export function queried() {
   const status = given.get("status");
   return {
     text: given.get("q") || "", notKnown: given.get("known") === "false", status: STATUS.includes(status) ? status : "", network: given.get("network") || "",
-    site: given.get("site") || "",
+    tag: given.get("tag") || "", site: given.get("site") || "",
     sort: SORTABLE.includes(sort.replace(/^-/, "")) ? sort.replace(/^-/, "") : "ip", descending: sort.startsWith("-"),
   };
 }
 
 /** Put a query into the URL. */
-export function remember({ text, status, network, site, notKnown, sort, descending }) {
+export function remember({ text, status, network, site, tag, notKnown, sort, descending }) {
   const given = new URLSearchParams();
   if (text) given.set("q", text);
   if (status) given.set("status", status);
   if (network) given.set("network", network);
   if (site) given.set("site", site);
+  if (tag) given.set("tag", tag);
   if (notKnown) given.set("known", "false");
   if (sort !== "ip" || descending) given.set("sort", (descending ? "-" : "") + sort);
   const query = given.toString();

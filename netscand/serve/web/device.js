@@ -1,17 +1,18 @@
 // The pane of one device: its properties, evidence, events, and the user's annotations.
 
-import { el, facts, mark, say } from "./element.js";
+import { drawAddresses } from "./addresses.js";
+import { el, facts, find, mark, say } from "./element.js";
 import { EventList } from "./events.js";
 import { DEVICE_KINDS, deviceKindOf } from "./kinds.js";
 import { hours, legend, partsOf, query, week } from "./presence.js";
 import { device as path } from "./rest.js";
 import {
-  age, count, deviceKey, displayName, evidenceOf, inFull, isNeverSeen, isNew, kindsOf, reasonOf, sourceOf, span, stamp,
-  errorText, vendorOf,
+  age, count, deviceKey, displayName, inFull, isNeverSeen, isNew, kindsOf, reasonOf, sourceOf, span, stamp,
+  errorText, tagsIn, vendorOf,
 } from "./words.js";
 
 const COUNTED_AGAIN = 600_000; // ms until the presence by hour is requested again
-const FIELDS = ["label", "known", "notes", "kind", "patience"];
+const FIELDS = ["label", "known", "notes", "kind", "tags", "patience"];
 const NEEDED = "To edit devices, this page needs a token with the role admin.";
 
 const CHOSEN = "chosen by a user"; // kind_reason of a kind that a user chose
@@ -22,11 +23,11 @@ const chosenKind = (device) => (device?.kind_reason === CHOSEN && device.kind) |
 export class DevicePane {
   /**
    * `ask`: REST request; `lan`; `now()` in ms by the daemon's clock; `close()`; `notice(text)`; `token(why)` asks the user
-   * for one; `forget(name)`: a promise of {history}, or of null; `reopen(mac)` opens a device; `erased(mac)`: its
-   * events are deleted.
+   * for one; `forget(name)`: a promise of {history}, or of null; `merge(device, devices)`: of a sentence about what was done,
+   * or of null; `reopen(mac)` opens a device; `erased(mac)`: its events are deleted.
    */
-  constructor({ element, lan, ask, now, close, notice, token, forget, reopen, erased }) {
-    Object.assign(this, { element, lan, ask, now, close, notice, token, forget, reopen, erased });
+  constructor({ element, lan, ask, now, close, notice, token, forget, merge, reopen, erased }) {
+    Object.assign(this, { element, lan, ask, now, close, notice, token, forget, merge, reopen, erased });
     this.mac = null; // key of the device: on a hub, with the site
     this.drafts = new Map(); // MAC → edits that were not saved: they are kept while the page is open
     this.title = el("h2", { id: "device-title" });
@@ -65,6 +66,7 @@ export class DevicePane {
     this.notes = el("textarea", { id: "d-notes", name: "notes", rows: 3, maxLength: 4096 });
     this.kind = el("select", { id: "d-kind", name: "kind" }, el("option", { value: "" }, "By evidence"),
       ...[...DEVICE_KINDS].map(([value, text]) => el("option", { value }, text)));
+    this.tags = el("input", { id: "d-tags", name: "tags", maxLength: 600, autocomplete: "off", autocapitalize: "off" });
     this.patience = el("input", { id: "d-patience", name: "patience", type: "number", min: 1, max: 86400 });
     this.patience.step = "any";
     this.needed = el("p");
@@ -80,6 +82,7 @@ export class DevicePane {
       el("label", { class: "check" }, this.known, "I know this device"),
       el("label", { for: "d-notes" }, "Notes"), this.notes,
       el("label", { for: "d-kind" }, "Kind"), this.kind,
+      el("label", { for: "d-tags" }, "Tags, separated by spaces"), this.tags,
       el("label", { for: "d-patience" }, "Patience, in seconds"),
       el("div", { class: "beside" }, this.patience,
         button("Learn automatically", { class: "learn", onclick: () => this.#send({ patience: null }) })),
@@ -87,6 +90,7 @@ export class DevicePane {
       this.draft,
       el("div", { class: "buttons" }, el("button", { class: "main" }, "Save"),
         button("Wake up", { class: "wake", title: "Send a Wake-on-LAN packet", onclick: () => this.#wake() }),
+        button("Merge…", { class: "merge", onclick: () => this.#merge() }),
         button("Forget…", { class: "danger", onclick: () => this.#forget() })));
     this.form = el("form", { onsubmit: (event) => this.#submit(event) }, this.unlock, this.fields, this.result);
     this.touched = new Set(); // fields that the user changed: they are not overwritten
@@ -96,7 +100,10 @@ export class DevicePane {
   /** Keep an edit until it is saved or discarded. */
   #touch(name) {
     const device = this.lan.devices.get(this.mac);
-    const stored = { label: device?.label || "", notes: device?.notes || "", known: device?.known, kind: chosenKind(device), patience: "" };
+    const stored = {
+      label: device?.label || "", notes: device?.notes || "", known: device?.known, kind: chosenKind(device),
+      tags: (device?.tags || []).join(" "), patience: "",
+    };
     this.#value(name) === stored[name] ? this.touched.delete(name) : this.touched.add(name);
     this.#keep();
   }
@@ -202,6 +209,7 @@ export class DevicePane {
       ["IP", device.ip || "none"],
       ["MAC", device.mac + (device.randomized_mac ? " (randomized)" : "")],
       ["Kind", device.kind ? `${deviceKindOf(device)} (${device.kind_reason})` : "unknown"],
+      ...(device.merged_macs ? [["Also", device.merged_macs.join(", ")]] : []),
       ["Vendor", single?.vendor_hint ? `probably ${single.vendor_hint}` : vendorOf(device) || "unknown"],
       ...(device.hostname ? [["Host name", device.hostname + (source && ` (${source})`)]] : []),
       ...(same ? [["Probably", `the same as ${same.label || same.mac} (${same.reason})`]] : []),
@@ -212,7 +220,7 @@ export class DevicePane {
       ["Round trip", device.rtt_ms === null ? "not measured" : `${device.rtt_ms} ms`],
       ["Patience", span(device.patience)],
     ]);
-    this.#drawAddresses(device, since);
+    drawAddresses(this.addresses, device, since);
     this.#drawForm(device);
     this.#drawPresence(device);
     this.events.draw();
@@ -232,30 +240,17 @@ export class DevicePane {
     this.hours.replaceChildren(hours(parts, counted.at));
   }
 
-  #drawAddresses(device, since) {
-    const rows = this.addresses;
-    const addresses = [...device.addresses].sort((one, other) => (one.last_seen < other.last_seen ? 1 : -1));
-    while (rows.childElementCount > addresses.length) rows.lastElementChild.remove();
-    while (rows.childElementCount < addresses.length) {
-      rows.append(el("tr", {}, el("td", {}, el("b"), el("small", { class: "faint" })), el("td"), el("td")));
-    }
-    addresses.forEach((address, at) => {
-      const [where, how, when] = rows.children[at].children;
-      say(where.firstChild, address.ip);
-      say(where.lastChild, address.hostname || (address.foreign ? `foreign to ${address.network}` : address.network));
-      say(how, evidenceOf(address.evidence));
-      say(when, age(since(address.last_seen)));
-    });
-  }
-
   #drawForm(device) {
     this.fields.disabled = this.lan.role !== "admin";
+    for (const only of [this.tags, find(".merge", this.form)]) only.disabled = Boolean(this.lan.sites); // done at the site
     this.unlock.hidden = !this.fields.disabled;
     say(this.needed, `To edit this device, the page needs the role admin; it has the role ${this.lan.role}.`);
     for (const name of ["label", "notes"]) {
       const text = device[name] || "";
       if (!this.touched.has(name) && this[name].value !== text) this[name].value = text;
     }
+    const tags = (device.tags || []).join(" ");
+    if (!this.touched.has("tags") && this.tags.value !== tags) this.tags.value = tags;
     if (!this.touched.has("known")) this.known.checked = device.known;
     if (!this.touched.has("kind")) this.kind.value = chosenKind(device);
     this.label.placeholder = device.hostname || "none";
@@ -281,6 +276,7 @@ export class DevicePane {
     for (const name of ["label", "notes"]) if (this.touched.has(name)) changes[name] = this[name].value.trim() || null;
     if (this.touched.has("known")) changes.known = this.known.checked;
     if (this.touched.has("kind")) changes.kind = this.kind.value || null;
+    if (this.touched.has("tags")) changes.tags = tagsIn(this.tags.value);
     if (this.touched.has("patience")) changes.patience = Number(this.patience.value);
     if (Object.keys(changes).length) this.#send(changes);
     else say(this.result, "No changes to save.");
@@ -330,6 +326,16 @@ export class DevicePane {
       const past = choice.history ? `, and ${count(erased.events, "event")} deleted from the history` : "";
       this.notice(`${name} is forgotten${past}.`);
       if (mac === this.mac) this.close();
+    } catch (failure) {
+      this.#failed(failure);
+    }
+  }
+
+  async #merge() {
+    try {
+      const done = await this.merge(this.lan.devices.get(this.mac), [...this.lan.devices.values()]);
+      if (done) this.notice(done);
+      if (done) this.refresh();
     } catch (failure) {
       this.#failed(failure);
     }

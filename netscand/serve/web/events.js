@@ -15,7 +15,7 @@ export function item(event, alone = false) {
   const title = el("b", {}, titleOf(event));
   const device = event.device;
   const subject = device && !alone && el("a", { href: `#${deviceKey(device)}`, class: "subject" }, displayName(device));
-  const what = subject || (!alone && event.network ? el("span", { class: "subject" }, event.network) : "");
+  const what = subject || (event.person && el("span", { class: "subject" }, event.person.name)) || (!alone && event.network ? el("span", { class: "subject" }, event.network) : "");
   const where = !alone && event.site ? [el("span", { class: "tag" }, event.site), " "] : [];
   const detail = el("span", { class: "why" }, detailOf(event));
   return el("li", { class: markOf(event) }, at, title, " ", ...where, what, " ", detail);
@@ -223,7 +223,7 @@ export class LiveRegion {
     this.events = [];
     if (events.length <= 2) {
       this.element.textContent = events.map((event) =>
-        `${titleOf(event)}: ${event.device ? displayName(event.device) : event.network || event.site || ""}`).join(". ");
+        `${titleOf(event)}: ${event.device ? displayName(event.device) : event.person?.name || event.network || event.site || ""}`).join(". ");
       return;
     }
     const ways = { in: "came", out: "left", odd: "odd" };

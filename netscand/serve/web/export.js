@@ -10,6 +10,7 @@ const COLUMNS = {
   label: "label", vendor: "vendor", kinds: (device) => device.kinds.join(" "),
   known: (device) => (device.known ? "yes" : "no"), status_since: time("status_since"),
   first_seen: time("first_seen"), last_seen: time("last_seen"), reason: "reason", notes: "notes", kind: "kind",
+  tags: (device) => (device.tags || []).join(" "),
 };
 
 /** Characters that start a formula in a spreadsheet, also after separators other than the comma: names are hostile. */

@@ -14,10 +14,14 @@ const VERDICTS = new Set(["discovered", "online", "offline", "unknown"]);
 /** The newest `protocol` number this page understands. */
 export const PROTOCOL = 1;
 
+/** Return whether a person is only certain again: home, or away, as before the doubt. */
+const isReturn = ({ person, previous, at }) => previous?.status === "unknown" && person.status_since !== at;
+
 /** Return the events to show: without devices that were `unknown` and have the same status as before. */
 export function newsIn(events) {
   const verdicts = new Map();
   return events.filter((event) => {
+    if (event.person) return !isReturn(event);
     if (!event.device || !VERDICTS.has(event.kind)) return true;
     const key = deviceKey(event.device);
     const was = verdicts.get(key) ?? event.device.status;
@@ -35,6 +39,8 @@ export class Lan {
     this.networks = new Map();
     /** Name → site, on a hub of sites; else null. */
     this.sites = null;
+    /** name in lower case → person. */
+    this.people = new Map();
     /** Keys of devices that were changed, added or removed since the last `clear()`. */
     this.changed = new Set();
     /** Cursor to resume from; null: none. */
@@ -106,6 +112,7 @@ export class Lan {
     this.parts = [];
     this.cursor = null; // an incomplete snapshot cannot be resumed
     this.beginsAt = message.cursor;
+    this.people = new Map((message.people || []).map((person) => [person.name.toLowerCase(), person]));
     return this.#part(message.devices, message.more);
   }
 
@@ -160,6 +167,7 @@ export class Lan {
     if (network && event.kind in STATES) network.state = STATES[event.kind];
     if (event.network && DOUBT.has(event.kind)) this.#doubt(event);
     const device = event.device;
+    if (event.person) return this.#onPerson(event);
     if (!device) return [event];
     const key = deviceKey(device), known = this.devices.get(key);
     this.changed.add(key);
@@ -189,6 +197,14 @@ export class Lan {
       } else continue;
       this.changed.add(deviceKey(device));
     }
+  }
+
+  #onPerson(event) {
+    const { person, previous } = event;
+    if (previous?.name) this.people.delete(previous.name.toLowerCase());
+    if (event.kind === "person_removed") this.people.delete(person.name.toLowerCase());
+    else this.people.set(person.name.toLowerCase(), person);
+    return isReturn(event) ? [] : [event];
   }
 
   #doubt(event) {

@@ -59,7 +59,8 @@ export const isNotKnown = (device) => !device.known && !device.kinds.includes("s
 
 /** Return the text that a search looks in. */
 function haystack(device) {
-  const parts = [device.site, device.mac, device.hostname, device.label, device.notes, vendorOf(device), device.kinds.join(" "), deviceKindOf(device)];
+  const parts = [device.site, device.mac, device.hostname, device.label, device.notes, vendorOf(device), device.kinds.join(" "),
+    deviceKindOf(device), (device.tags || []).join(" ")];
   for (const address of device.addresses) parts.push(address.ip);
   return parts.filter(Boolean).join("\n").toLowerCase();
 }
@@ -67,11 +68,13 @@ function haystack(device) {
 /** The filtered and sorted list. Caches the search text and sort key of each device until it changes. */
 export class View {
   constructor() {
-    this.query = { text: "", status: "", network: "", site: "", notKnown: false, sort: "ip", descending: false };
+    this.query = { text: "", status: "", network: "", site: "", tag: "", notKnown: false, sort: "ip", descending: false };
     /** The devices to show, in order. */
     this.rows = [];
     /** Number of devices by status, and not known, that match the rest of the query; this host's are counted as `self`. */
     this.counts = { online: 0, offline: 0, unknown: 0, notKnown: 0, self: 0 };
+    /** All tags of the devices. */
+    this.tags = new Set();
     this.notes = new Map(); // MAC → {device, text, key, order}
     this.sort = null;
   }
@@ -83,11 +86,12 @@ export class View {
 
   /** Update `rows` and `counts`. */
   make(devices) {
-    const { text, status, network, site, notKnown, sort, descending } = this.query;
+    const { text, status, network, site, tag, notKnown, sort, descending } = this.query;
     const [keyOf, compare] = COLUMNS[sort];
     const wanted = words(text);
     const counts = { online: 0, offline: 0, unknown: 0, notKnown: 0, self: 0 };
     const shown = [];
+    this.tags.clear();
     if (this.sort !== sort) this.notes.clear();
     this.sort = sort;
     for (const [key, device] of devices) {
@@ -97,8 +101,10 @@ export class View {
         note = { device, digits, text: haystack(device), key: keyOf(device), order: ipKey(device) ?? Infinity };
         this.notes.set(key, note);
       }
+      for (const each of device.tags || []) this.tags.add(each);
       if (site && device.site !== site) continue;
       if (network && !device.addresses.some((address) => address.network === network)) continue;
+      if (tag && !device.tags?.includes(tag)) continue;
       if (!wanted.every(({ word, digits }) => note.text.includes(word) || (digits && note.digits.includes(digits)))) continue;
       const hasStatus = !status || device.status === status;
       const unfamiliar = isNotKnown(device);

@@ -2,7 +2,7 @@
 
 import { open, opened, queried, remember } from "./address.js";
 import { DevicePane } from "./device.js";
-import { askForget } from "./dialogs.js";
+import { askForget, askMerge } from "./dialogs.js";
 import { find, mark, say } from "./element.js";
 import { Events, LiveRegion } from "./events.js";
 import { exportFrom } from "./export.js";
@@ -10,11 +10,13 @@ import { Lan, PROTOCOL } from "./lan.js";
 import { Networks } from "./networks.js";
 import { clearNotice, showStatus, notice } from "./notice.js";
 import { View } from "./order.js";
+import { People } from "./people.js";
 import { ask, currentToken } from "./rest.js";
 import { ScanNow } from "./scan.js";
 import { drawSiteFilter, showSites } from "./sites.js";
 import { Stream } from "./stream.js";
 import { COLUMNS, Table } from "./table.js";
+import { changeTags, paintTags } from "./tags.js";
 import { TokenPrompt, lockedText } from "./token.js";
 import { age, deviceKey, stamp, errorText } from "./words.js";
 
@@ -44,8 +46,9 @@ const networks = new Networks({
   element: find("#networks"), ailing: find("#ailing"), lan, stream, ask, now, notice, token,
   scan: (targets, site) => scan.start(targets, site), choose: (site) => { query({ site, network: "" }); show("devices"); },
 });
+const people = new People({ lan, element: find("#people"), add: find("#add-person"), notice });
 const pane = new DevicePane({
-  element: find("#device"), lan, ask, now, token, notice, forget: askForget, close: () => open(null), reopen: open,
+  element: find("#device"), lan, ask, now, token, notice, forget: askForget, merge: askMerge, close: () => open(null), reopen: open,
   erased: (mac) => { events.drop(mac); draw(); },
 });
 
@@ -77,7 +80,7 @@ function onMessage(message) {
     case "initial_state": events.open("api/events"); // falls through
     case "resumed": onHello(message); break;
     case "scan_update": refresh(); break;
-    case "event": if (!message.device) askNetworks(); break;
+    case "event": if (!message.device && !message.person) askNetworks(); break;
   }
   draw();
 }
@@ -166,6 +169,7 @@ function paint() {
     glowing.clear();
   }
   paintLink();
+  people.draw();
   scan.draw();
   events.draw(shows("events"));
   if (shows("networks")) networks.draw();
@@ -176,6 +180,7 @@ function sort() {
   view.make(lan.devices);
   table.devices = view.rows;
   paintNetworks();
+  paintTags(view, lan);
   paintCounts();
   dirty = false;
   sortedAt = performance.now();
@@ -271,6 +276,8 @@ find("#presence").addEventListener("change", (event) => query({ status: event.ta
 find("#not-known").addEventListener("change", (event) => query({ notKnown: event.target.checked }));
 find("#site").addEventListener("change", (event) => query({ site: event.target.value, network: "" }));
 find("#network").addEventListener("change", (event) => query({ network: event.target.value }));
+find("#tag").addEventListener("change", (event) => query({ tag: event.target.value }));
+find("#bulk").addEventListener("click", async () => { await changeTags(view, lan); redraw(); });
 find("#sort").addEventListener("change", (event) => query({ sort: event.target.value, descending: false }));
 find("#table").tHead.addEventListener("click", (event) => {
   const sort = event.target.closest("th")?.dataset.sort;

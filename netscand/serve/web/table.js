@@ -80,7 +80,8 @@ class Row {
 
   #tag(device, fresh) {
     const kinds = kindsOf(device), source = sourceOf(device), kind = deviceKindOf(device);
-    const text = [device.known, fresh, source, kind, device.kind_reason, ...kinds].join("\n");
+    const own = device.tags || [];
+    const text = [device.known, fresh, source, kind, device.kind_reason, ...kinds, "", ...own].join("\n");
     if (text === this.tagged) return;
     this.tagged = text;
     const known = { class: "known", title: "known", role: "img", "aria-label": "known" };
@@ -88,6 +89,7 @@ class Row {
     this.sign.replaceChildren(...(device.known ? [el("span", known, "✓")] : fresh ? [el("span", recent, "new")] : []));
     const tags = kinds.map((mark) => el("span", { class: "tag" }, mark));
     if (kind) tags.unshift(el("span", { class: "tag kind", title: device.kind_reason }, iconOf(device.kind), kind));
+    for (const tag of own) tags.push(el("span", { class: "tag own" }, `#${tag}`));
     if (source) tags.push(el("span", { class: "tag source", title: "where the name comes from" }, source));
     this.tags.replaceChildren(...tags);
   }

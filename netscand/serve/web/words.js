@@ -64,6 +64,9 @@ export const networkKey = (site, id) => (site ? `${site}/${id}` : id);
 export const reasonOf = (device) => (device.status_at_site
   ? `site ${device.site} is silent; its last report was ${device.status_at_site}: ${device.reason}` : device.reason);
 
+/** Return the tags in a text, as they are stored. */
+export const tagsIn = (text) => [...new Set(text.toLowerCase().split(/[\s,]+/).filter(Boolean))];
+
 /** Return the label or host name. */
 export const nameOf = (device) => device.label || device.hostname || "";
 
@@ -121,7 +124,8 @@ export function titleOf(event) {
 export const KIND_GROUPS = [
   ["Online and offline", ["discovered", "online", "offline", "unknown", "forgotten"]],
   ["Addresses", ["address_added", "address_removed", "address_moved", "same_host"]],
-  ["Names, kinds and annotations", ["renamed", "kind_changed", "labelled"]],
+  ["People", ["person_home", "person_away", "person_unknown", "person_changed", "person_removed"]],
+  ["Names, kinds and annotations", ["renamed", "kind_changed", "labelled", "merged", "split"]],
   ["Warnings", ["address_conflict", "gateway_changed", "dhcp_server_seen", "network_down", "network_silent", "flood"]],
   ["Networks", ["network_up", "network_down", "network_silent", "network_recovered"]],
 ];
@@ -132,13 +136,14 @@ export const KINDS_OF_SITES = ["Sites", ["site_up", "site_silent", "site_changed
 const MARKS = {
   discovered: "in", online: "in", offline: "out", forgotten: "out", address_conflict: "odd", gateway_changed: "odd",
   dhcp_server_seen: "odd", network_down: "odd", network_silent: "odd", flood: "odd", site_silent: "odd",
+  person_home: "in", person_away: "out",
 };
 
 /** Return the CSS class of an event: `in`, `out`, `odd`, or `""`. */
 export const markOf = (event) => MARKS[event.kind] || "";
 
 const PLAIN = new Map([[null, "empty"], ["", "empty"], [true, "yes"], [false, "no"]]);
-const plain = (value) => PLAIN.get(value) ?? (typeof value === "number" ? span(value) : value);
+const plain = (value) => Array.isArray(value) ? value.join(" ") || "empty" : PLAIN.get(value) ?? (typeof value === "number" ? span(value) : value);
 
 /** Return the details and the reason of an event. */
 export function detailOf(event) {

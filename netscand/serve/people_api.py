@@ -1,0 +1,89 @@
+"""Handlers of `/api/people`: who is home, and which devices each person has."""
+
+import re
+from time import monotonic
+
+from aiohttp import web
+
+from netscand import protocol
+from netscand.core.model import Busy, Mac
+from netscand.core.ratelimit import ANNOTATIONS
+from netscand.protocol import LONGEST_NAME, NAME_PATTERN
+from netscand.serve.encode import Encoder, mac_text
+from netscand.serve.http import HEADERS, Refused, answer, connection_of
+from netscand.serve.hub import Hub
+from netscand.serve.ports import Scanner
+from netscand.serve.query import mac_of, struct_of
+from netscand.serve.rest import cleaned
+from netscand.serve.summary import Summary
+
+
+class PeopleApi:
+    """The people as clients get them."""
+
+    def __init__(self, scanner: Scanner, hub: Hub, summary: Summary, encoder: Encoder) -> None:
+        self._scanner = scanner
+        self._hub = hub
+        self._summary = summary
+        self._encoder = encoder
+
+    async def people(self, request: web.Request) -> web.StreamResponse:
+        """List people, and whether each is home."""
+        response = answer(protocol.PeopleList(cursor=self._scanner.cursor, people=self._summary.people()))
+        await self._hub.settled()
+        return response
+
+    async def change_person(self, request: web.Request) -> web.StreamResponse:
+        """Add a person, or change the devices or the name of one; return the person."""
+        name = _name("NAME", request.match_info["name"])
+        update = await struct_of(request, protocol.PersonUpdate, "person update")
+        new_name = _name("name", update.name) if isinstance(update.name, str) else None
+        add = {mac_of(each.mac): each.counts for each in update.add}
+        remove = [mac_of(mac) for mac in update.remove]
+        if both := next((mac for mac in remove if mac in add), None):
+            raise Refused("bad_request", f"add and remove: {mac_text(both)} is in both")
+        scanner, now = self._scanner, monotonic()
+        spender = connection_of(request).account, Mac(b"people")
+        if not scanner.budgets.has(ANNOTATIONS, spender, now):
+            scanner.budgets.refuse(ANNOTATIONS, now)
+            raise Refused(
+                "busy",
+                f"people were changed more than {ANNOTATIONS.at_once:g} times, and then more than once a minute; "
+                "try again in 60 s",
+            )  # fmt: skip
+        cursor = scanner.cursor
+        try:
+            scanner.set_person(name, add, remove, new_name)
+        except KeyError as missing:
+            raise Refused("not_found", f"no device {mac_text(missing.args[0])}") from None
+        except Busy as full:
+            raise Refused("bad_request", str(full)) from None
+        if scanner.cursor != cursor:
+            scanner.budgets.take(ANNOTATIONS, spender, now)
+        person = scanner.people.find(new_name or name)
+        assert person is not None
+        self._encoder.sync()
+        response = answer(self._encoder.person(person))
+        await self._hub.settled()
+        return response
+
+    async def remove_person(self, request: web.Request) -> web.StreamResponse:
+        """Remove a person; the devices stay."""
+        name = _name("NAME", request.match_info["name"])
+        try:
+            self._scanner.remove_person(name)
+        except KeyError:
+            raise Refused("not_found", f"no person {name!r}") from None
+        await self._hub.settled()
+        return web.Response(status=204, headers=HEADERS)
+
+
+def _name(where: str, text: str) -> str:
+    """Return a name without control and invisible characters. Raises Refused if it is too long, or no name."""
+    name = cleaned(text)
+    if name is None or len(name) > LONGEST_NAME or not re.search(NAME_PATTERN, name):
+        raise Refused(
+            "bad_request",
+            f"{where}: expected up to {LONGEST_NAME} characters, with a letter or a digit, not {text[:80]!r}",
+        )
+    return name

@@ -1,0 +1,143 @@
+"""`netscanctl people`, and people in `watch`, `wait-for` and the services."""
+
+import json
+
+import msgspec
+import pytest
+
+from netscanctl.event_lines import format_event
+from netscanctl.render import plain
+from netscanctl.services.mqtt.documents import Documents
+from netscanctl.services.mqtt.settings import Mqtt
+from netscanctl.services.uplink.publications import without_words
+from netscanctl.state import ClientState
+from netscand import protocol
+from netscand.protocol import Event, PeopleList, Person, PersonDevice, PersonUpdate, encode
+from tests.ctl.conftest import Ctl
+from tests.ctl.fake_daemon import FakeDaemon
+from tests.ctl.messages import AT, LATER, snapshot
+from tests.ctl.notify_world import HOUR, World
+
+SEVEN = "a4:83:e7:00:00:07"
+
+
+def person(name: str = "Jane", status: str = "home", since: str = AT, last: str | None = None) -> Person:
+    return Person(
+        name=name, status=status, status_since=since, reason=f"{SEVEN} is online", last_status=last or status,
+        devices=[PersonDevice(mac=SEVEN), PersonDevice(mac="a4:83:e7:00:00:99", counts=False)],
+    )  # fmt: skip
+
+
+def told(kind: str, about: Person, was: str = "away", cursor: str = "k3f9-2", at: str = AT) -> Event:
+    return Event(cursor=cursor, kind=kind, at=at, person=about, previous={"status": was}, reason=about.reason)
+
+
+def serve(daemon: FakeDaemon, *people: Person) -> None:
+    daemon.answers["/api/people"] = 200, encode(PeopleList(cursor="k3f9-1", people=list(people)))
+    for one in people:
+        daemon.answers[f"/api/people/{one.name}"] = 200, encode(one)
+
+
+def test_people_are_listed(ctl: Ctl, daemon: FakeDaemon) -> None:
+    serve(daemon)
+    assert ctl.run("people").stderr == "netscanctl: no people; to add one: netscanctl people add NAME DEVICE...\n"
+    serve(daemon, person(), person("\x1b[2JTom", "unknown"))
+    head, jane, tom = ctl.run("people").stdout.splitlines()
+    assert head.split() == ["STATUS", "SINCE", "PERSON", "DEVICES"]
+    assert jane.split()[0] == "home"
+    assert jane.endswith("host7, (a4:83:e7:00:00:99)")
+    assert "\x1b" not in tom
+    assert json.loads(ctl.run("people", "--json").stdout)["people"][0]["name"] == "Jane"
+
+
+def test_devices_are_added_and_removed(ctl: Ctl, daemon: FakeDaemon) -> None:
+    serve(daemon, person())
+    done = ctl.run("people", "add", "Jane", "host7", "a4:83:e7:00:00:99", "--not-counting")
+    assert done.stderr == (
+        f"netscanctl: Jane: home; devices: {SEVEN}, a4:83:e7:00:00:99 (does not count)\n"
+    )  # fmt: skip
+    body = msgspec.json.decode(daemon.bodies[-1], type=PersonUpdate)
+    assert body == PersonUpdate(add=[PersonDevice(mac=mac, counts=False) for mac in (SEVEN, "a4:83:e7:00:00:99")])
+    assert ctl.run("people", "remove", "Jane", "host7").returncode == 0
+    assert msgspec.json.decode(daemon.bodies[-1], type=PersonUpdate) == PersonUpdate(remove=[SEVEN])
+    done = ctl.run("people", "remove", "Tom")
+    assert (done.returncode, done.stderr) == (
+        1, 'netscanctl: no person "Tom"; to list people: netscanctl people\n',
+    )  # fmt: skip
+    assert ctl.run("people", "add", "Jane", "--not-counting").returncode == 2
+
+
+def test_wait_for_waits_for_a_person(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """A user gave that name; a device that claims the same one does not count."""
+    daemon.people = [person("host7", "away")]
+    done = ctl.run("wait-for", "HOST7", "--timeout", "0")
+    assert (done.returncode, done.stderr) == (6, "netscanctl: host7 is not home\n")
+    assert ctl.run("wait-for", "host7", "--offline", "--timeout", "0").stderr == "netscanctl: host7 is away\n"
+    waiting = ctl.start("wait-for", "host7")
+    daemon.until_watched(3)
+    daemon.send(told("person_home", person("host7", "home")))
+    assert waiting.end(None) == 0
+
+
+def test_the_state_follows_people_and_shows_no_return() -> None:
+    state = ClientState()
+    state.on_message(snapshot(people=[person()]))
+    doubt = told("person_unknown", person(status="unknown", since=LATER, last="home"), "home", "k3f9-2", LATER)
+    assert state.on_message(doubt) == [doubt]
+    back = told("person_home", person(), "unknown", "k3f9-3", LATER)
+    assert state.on_message(back) == []
+    assert state.people["jane"].status == "home"
+    renamed = Event(cursor="k3f9-4", kind="person_changed", at=LATER, person=person("Doe"), previous={"name": "Jane"})
+    state.on_message(renamed)
+    assert state.people.keys() == {"doe"}
+    state.on_message(Event(cursor="k3f9-5", kind="person_removed", at=LATER, person=person("Doe")))
+    assert state.people == {}
+
+
+def test_a_line_names_the_person() -> None:
+    from datetime import datetime
+
+    now = datetime.fromisoformat(AT)
+    line = format_event(told("person_home", person()), paint=plain, now=now, columns=None)
+    assert line.split()[2:5] == ["+", "person_home", "Jane"]
+    assert line.endswith(f"{SEVEN} is online")
+    assert "Jane" in format_event(told("person_away", person()), paint=plain, now=now, columns=80)
+
+
+def test_a_rule_reports_that_a_person_comes_and_goes() -> None:
+    world = World(family={"kinds": ["person_home", "person_away"], "people": ["jane"], "for": "2m"})
+    world.event("person_away", person=person(status="away"), previous={"status": "home"})
+    world.at(60).event("person_home", person=person(), previous={"status": "away"})
+    world.at(70).event("person_away", person=person("Tom", "away"), previous={"status": "home"})
+    assert world.at(HOUR).titles == ["Jane is home"]
+
+
+def test_a_rule_does_not_report_the_end_of_a_doubt() -> None:
+    world = World(family={"kinds": ["person_home"]})
+    world.at(HOUR).event("person_home", person=person(since=AT), previous={"status": "unknown"})
+    assert world.at(2 * HOUR).titles == []
+
+
+@pytest.mark.parametrize(
+    ("unknown", "status", "presence"),
+    [("keep", "home", "home"), ("keep", "away", "not_home"), ("keep", "unknown", "home"), ("unknown", "unknown", None)],
+)
+def test_a_person_is_a_device_tracker(unknown: str, status: str, presence: str | None) -> None:
+    documents = Documents(msgspec.convert({"unknown": unknown}, Mqtt))
+    found = documents.person(person(status=status, last="away" if status == "away" else "home"))
+    state, config = (topic for topic in sorted(found, reverse=True))
+    assert state.startswith("netscand/home/person/")
+    assert documents.topics.is_ours(state)
+    assert documents.topics.is_ours(config)
+    assert "jane" not in f"{state}{config}".lower()
+    assert json.loads(found[state])["presence"] == presence
+    tracker = json.loads(found[config])["cmps"]["tracker"]
+    assert (tracker["p"], tracker["state_topic"]) == ("device_tracker", state)
+
+
+def test_the_name_of_a_person_does_not_leave_the_site_without_words() -> None:
+    event = told("person_home", person("Jane Doe"))
+    event.previous = {"name": "Jane Doe", "status": "away"}
+    raw = without_words(event, protocol.encode(event))
+    assert b"Jane" not in raw
+    assert json.loads(raw)["kind"] == "person_home"
