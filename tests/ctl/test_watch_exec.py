@@ -106,7 +106,7 @@ def test_exec_passes_the_fields_of_an_event_as_variables(ctl: Ctl, tmp_path: Pat
         "NETSCAND_OTHER": "", "NETSCAND_IP": "192.168.1.9", "NETSCAND_MAC": "a4:83:e7:00:00:09",
         "NETSCAND_NAME": f"客厅 $(touch {tmp_path}/owned);`touch {tmp_path}/owned`[2J",
         "NETSCAND_VENDOR": "Apple, Inc.", "NETSCAND_STATUS": "online", "NETSCAND_KNOWN": "no",
-        "NETSCAND_REASON": "answered a probe", "NETSCAND_SITE": "", "NETSCAND_TAGS": "", "NETSCAND_PERSON": "",
+        "NETSCAND_REASON": "answered a probe", "NETSCAND_TAGS": "", "NETSCAND_PERSON": "",
     }  # fmt: skip
     assert not (tmp_path / "owned").exists()
     printed.unlink()

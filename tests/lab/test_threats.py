@@ -66,7 +66,7 @@ def ask(daemon: Daemon, method: str, target: str, body: bytes = b"", extra: str 
 
 def on_the_phone(path: str) -> str:
     """A target of the route."""
-    return path.replace("{mac}", PHONE)
+    return path.replace("{mac}", PHONE).replace("{name}", "Jane")
 
 
 def with_query(path: str) -> str:
@@ -97,8 +97,9 @@ def barrage() -> Iterator[tuple[str, bytes, str, tuple[int, ...]]]:
             yield f"{page}?v={nasty}", b"", "GET", no
         for route in API:
             method, path = route.method, route.path
-            if "{mac}" in path:
-                yield path.replace("{mac}", nasty), b"", method, no
+            for part in ("{mac}", "{name}"):
+                if part in path:
+                    yield path.replace(part, nasty), b"", method, no
             for query in route.query or () if method == "GET" and path != "/ws" else ():
                 right = (200, 400) if query.name in FREE else (400,)
                 yield f"{on_the_phone(path)}?{query.name}={nasty}", b"", method, right

@@ -17,6 +17,11 @@ JSON_BODY = {"Content-Type": "application/json"}
 GET_ROOT = b"GET /?colour=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
+def filled(route: Route) -> str:
+    """Return a path of the route."""
+    return route.path.replace("{mac}", mac(1).hex(":")).replace("{name}", "Jane")
+
+
 def test_roles_are_ordered() -> None:
     assert [role.on_wire for role in sorted(Role)] == ROLES
 
@@ -43,6 +48,10 @@ def test_a_refusal_says_what_the_route_does() -> None:
         "PATCH /api/devices/{mac}": "changing a device",
         "DELETE /api/devices/{mac}": "forgetting a device",
         "POST /api/devices/{mac}/wake": "waking a device",
+        "POST /api/devices/{mac}/merge": "merging devices",
+        "DELETE /api/devices/{mac}/merge": "merging devices",
+        "PATCH /api/people/{name}": "changing a person",
+        "DELETE /api/people/{name}": "removing a person",
         "GET /api/backup": "saving a backup",
         "GET /api/capture": "capturing frames",
         "POST /api/reload": "reloading the configuration",
@@ -90,7 +99,7 @@ def test_unknown_and_repeated_parameters_are_refused_by_name(tmp_path: Path) -> 
     async def play() -> None:
         async with house(tmp_path) as lan:
             for route in ROUTES:
-                path = route.path.replace("{mac}", mac(1).hex(":"))
+                path = filled(route)
                 status, _, body = await lan.ask(route.method, f"{path}?colour=1") if route.path != "/" else (0, {}, {})
                 if route.parameters is None:
                     assert (await lan.raw(GET_ROOT, tcp=False)).split()[1] == b"200"
@@ -112,7 +121,7 @@ def test_no_route_accepts_a_token_in_its_address(tmp_path: Path) -> None:
         async with house(tmp_path) as lan:
             for name in ("token", "Access_Token"):
                 for route in ROUTES:
-                    path = route.path.replace("{mac}", mac(1).hex(":"))
+                    path = filled(route)
                     status, _, body = await lan.ask(route.method, f"{path}?{name}=secret")
                     assert (status, "Authorization: Bearer" in body["error"]["message"]) == (400, True), route.name
                     assert "secret" not in body["error"]["message"]
@@ -129,8 +138,7 @@ def test_every_route_is_open_to_its_role_and_those_above(tmp_path: Path, others:
     async def play() -> None:
         async with house(tmp_path, access={"others": others, "token_file": token_file(tmp_path)}) as lan:
             for route in ROUTES:
-                method, path = route.method, route.path
-                path = path.replace("{mac}", mac(1).hex(":"))
+                method, path = route.method, filled(route)
                 bearer = f"Authorization: Bearer {TOKENS[carried]}\r\n" if carried else ""
                 for sent in (method, "HEAD") if method == "GET" else (method,):
                     said = f"{sent} {path} HTTP/1.1\r\nHost: localhost:{lan.port}\r\nConnection: close\r\n{bearer}\r\n"
@@ -236,7 +244,7 @@ def test_the_files_of_the_page_are_served_to_all_origins(tmp_path: Path, headers
             for route in ROUTES:
                 if route.method != "GET" or route.path == "/healthz":
                     continue
-                path = route.path.replace("{mac}", mac(1).hex(":"))
+                path = filled(route)
                 for host, served in ((f"localhost:{lan.port}", route in PAGE), ("evil.example", False)):
                     said = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
                     head, _, _ = (await lan.raw(said.encode())).partition(b"\r\n\r\n")
