@@ -27,7 +27,7 @@ IDENTITY, MOST_IDENTITY = 17, 64
 """Columns of the name, else vendor, else MAC, on a terminal: at least those of a MAC, and at most."""
 NARROW, WIDE, ROOMY = 72, 120, 160
 """Columns from which on a terminal has room for the address, the MAC, and any IPv6 address."""
-ANNOTATIONS = ("label", "known", "notes", "patience", "kind", "tags")
+ANNOTATIONS = ("label", "known", "notes", "patience", "kind", "tags", "not_same_as")
 """Fields of a device that users set."""
 MIN_REASON = 8
 """Columns below which a reason is not cut; such a narrow terminal wraps."""
@@ -169,7 +169,9 @@ def detail(event: Event) -> str:
             return f"{kind_of(device) or 'no kind'}, was {clean(was.get('kind') or NONE)}"
         case "labelled" if device:
             return ", ".join(
-                f"{key} {_value(was[key])} → {_value(getattr(device, key))}" for key in ANNOTATIONS if key in was
+                f"{key.replace('_', ' ')} {_value(was[key])} → {_value(getattr(device, key))}"
+                for key in ANNOTATIONS
+                if key in was
             )
         case "person_changed" if event.person:
             return _person_detail(event.person, was)
@@ -195,4 +197,4 @@ def _value(annotation: object) -> str:
         return span(annotation)
     if isinstance(annotation, list):
         return clean(" ".join(map(str, annotation))) or NONE
-    return NONE if annotation is None else f"'{clean(annotation)}'"
+    return f"'{clean(annotation)}'" if annotation else NONE

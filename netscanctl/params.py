@@ -388,7 +388,7 @@ def known_filter(*, known: bool, not_known: bool) -> str | None:
 
 def complete_device(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching names, addresses and, once a part of one is typed, MACs; none if no daemon answers."""
-    answer = fetch(ctx, "/api/devices", DeviceList)
+    answer = _fetch(ctx, "/api/devices", DeviceList)
     devices = answer.devices if answer else []
     names = {name for device in devices for name in (device.label, device.hostname, device.ip) if name}
     if incomplete:
@@ -398,27 +398,34 @@ def complete_device(ctx: click.Context, _param: click.Parameter, incomplete: str
 
 def complete_tag(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching tags; none if no daemon answers."""
-    answer = fetch(ctx, "/api/devices", DeviceList)
+    answer = _fetch(ctx, "/api/devices", DeviceList)
     tags = {tag for device in answer.devices for tag in device.tags} if answer else set()
     return sorted(tag for tag in tags if tag.startswith(incomplete) and SAFE_NAME.fullmatch(tag))
 
 
+def complete_person(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return matching names of people; none if no daemon answers."""
+    answer = _fetch(ctx, "/api/people", PeopleList)
+    names = [person.name for person in answer.people] if answer else []
+    return sorted(name for name in names if name.startswith(incomplete) and SAFE_NAME.fullmatch(name))
+
+
 def complete_network(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching ids of scanned networks; none if no daemon answers."""
-    answer = fetch(ctx, "/api/networks", NetworkList)
+    answer = _fetch(ctx, "/api/networks", NetworkList)
     ids = [network.id for network in answer.networks if network.state != "excluded"] if answer else []
     return sorted(id_ for id_ in ids if id_.startswith(incomplete) and SAFE_ID.fullmatch(id_))
 
 
 def complete_site(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching sites of a hub; none if no hub answers."""
-    answer = fetch(ctx, "/api/sites", SiteList)
+    answer = _fetch(ctx, "/api/sites", SiteList)
     return [each.site for each in answer.sites if each.site.startswith(incomplete)] if answer else []
 
 
 def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return matching networks, interfaces and devices; none if no daemon answers."""
-    answer = fetch(ctx, "/api/networks", NetworkList)
+    answer = _fetch(ctx, "/api/networks", NetworkList)
     names = {network.interface for network in answer.networks if network.state != "excluded"} if answer else set()
     interfaces = [name for name in sorted(names) if name.startswith(incomplete) and SAFE_NAME.fullmatch(name)]
     devices = complete_device(ctx, param, incomplete) if incomplete else []
@@ -428,8 +435,7 @@ def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str)
 Answer = TypeVar("Answer", DeviceList, NetworkList, PeopleList, SiteList)
 
 
-def fetch(ctx: click.Context, path: str, kind: type[Answer]) -> Answer | None:
-    """Return an answer of the daemon during completion; None if there is none."""
+def _fetch(ctx: click.Context, path: str, kind: type[Answer]) -> Answer | None:
     options = ctx.find_root().params  # click does not run the group's callback during completion: no Session exists
     try:
         target = socket_or_url(options.get("socket"), options.get("url"))

@@ -26,8 +26,13 @@ SNAPSHOT_PART = 500
 MAC_PATTERN = "^(?:(?:[0-9A-Fa-f]{2}:){5}|(?:[0-9A-Fa-f]{2}-){5})[0-9A-Fa-f]{2}$"
 """MAC with colons or dashes."""
 
+MacText = Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)]
+
 MOST_TAGS, LONGEST_TAG = 16, 32
 """Maximum tags of a device, and characters of a tag."""
+
+MOST_OTHERS = 16
+"""Maximum devices of which a user said that one is not the same."""
 
 TAG_PATTERN = r"^[^\W_][^\s,\x00-\x1f\x7f-\x9f\ufeff]*$"
 """Tag: begins with a letter or a digit, and has no spaces, commas or control characters. It is stored in lower case,
@@ -112,6 +117,8 @@ class Device(Struct, kw_only=True):
     """Tags that users gave it, in alphabetical order."""
     merged_macs: list[str] | UnsetType = UNSET
     """Further MACs of it, which users merged into it; not set: there are none."""
+    not_same_as: list[str] | UnsetType = UNSET
+    """Devices that users said it is not, though there is evidence: they are not suggested; not set: there are none."""
     dhcp_vendor_class: str | UnsetType | None = UNSET
     """Vendor class of its DHCP client (option 60); only in the REST response about one device, as the next three."""
     last_unsolicited: Time | UnsetType | None = UNSET
@@ -152,7 +159,7 @@ class Service(Struct, kw_only=True):
 class PersonDevice(Struct, kw_only=True):
     """Device of a person; `counts`: the person is home while it is online."""
 
-    mac: Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)]
+    mac: MacText
     counts: bool = True
 
 
@@ -463,12 +470,14 @@ class DeviceUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     patience: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType | None = UNSET
     kind: Kind | UnsetType | None = UNSET
     """Null: by evidence again."""
-    take_from: Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)] | UnsetType = UNSET
+    take_from: MacText | UnsetType = UNSET
     """MAC of a device whose annotations (all fields above, and tags) move to this one, before other fields are set."""
     tags: Tags | UnsetType = UNSET
     """All tags of the device from now on."""
     add_tags: Tags | UnsetType = UNSET
     remove_tags: Tags | UnsetType = UNSET
+    not_same_as: Annotated[list[MacText], Meta(max_length=MOST_OTHERS)] | UnsetType = UNSET
+    """All devices that this one is not, though there is evidence: they are no longer suggested."""
 
 
 PersonName = Annotated[str, Meta(max_length=LONGEST_NAME, extra_json_schema={"pattern": NAME_PATTERN})]
@@ -478,7 +487,7 @@ class PersonUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of `PATCH /api/people/NAME`: adds the person, or devices, or says whether they count; removes devices."""
 
     add: Annotated[list[PersonDevice], Meta(max_length=32)] = []
-    remove: Annotated[list[Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)]], Meta(max_length=32)] = []
+    remove: Annotated[list[MacText], Meta(max_length=32)] = []
     name: PersonName | UnsetType = UNSET
     """New name."""
 
@@ -493,7 +502,7 @@ class PeopleList(Struct, kw_only=True):
 class MergeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /api/devices/MAC/merge`: the device that is merged into MAC."""
 
-    mac: Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)]
+    mac: MacText
 
 
 class Suggestion(Struct, kw_only=True):
@@ -507,9 +516,13 @@ class Suggestion(Struct, kw_only=True):
 
 
 class SuggestionList(Struct, kw_only=True):
-    """`GET /api/suggestions`; `more`: there are more than the list has."""
+    """`GET /api/suggestions`; `dismissed`: those of which a user said that the two are not the same device.
+
+    `more`: there are more than a list has.
+    """
 
     suggestions: list[Suggestion]
+    dismissed: list[Suggestion] = []
     more: bool = False
 
 

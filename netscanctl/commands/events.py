@@ -8,7 +8,15 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Client
 from netscanctl.event_lines import format_events
-from netscanctl.params import complete_device, kind_option, mac_of, parse_since, site_option, tag_option
+from netscanctl.params import (
+    complete_device,
+    complete_person,
+    kind_option,
+    mac_of,
+    parse_since,
+    site_option,
+    tag_option,
+)
 from netscand.protocol import EventList
 
 LAST = 500
@@ -27,6 +35,7 @@ PAGE = 1000
               help="Only events of one device: its MAC, address, name or label.")  # fmt: skip
 @site_option
 @tag_option("events of the devices")
+@click.option("--person", metavar="NAME", shell_complete=complete_person, help="Only events about one person.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1),
               help=f"At most N events: without --since the last ({LAST}), with --since the first (all).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
@@ -34,7 +43,7 @@ PAGE = 1000
 @click.pass_obj
 def command(
     session: Session, since: str | None, until: str | None, kinds: tuple[str, ...], device: str | None,
-    tag: str | None, limit: int | None, as_json: bool,
+    tag: str | None, person: str | None, limit: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List events from the history, oldest first."""
     client, terminal = session.client, session.terminal
@@ -45,8 +54,7 @@ def command(
         query["until"] = parse_since(until, now, until=True)
     if device:
         query["mac"] = mac_of(client, device)
-    if tag:
-        query["tag"] = tag
+    query |= {name: value for name, value in (("tag", tag), ("person", person)) if value}
     count = 0
     for answer, page in pages(client, query, start, limit):
         if as_json:
@@ -57,7 +65,7 @@ def command(
         terminal.write(lines)
         count += len(page.events)
     if not as_json and not count:
-        terminal.notice("no event matches" if since or until or kinds or device or tag else "the history has no events")
+        terminal.notice("no event matches" if since or until or query else "the history has no events")
 
 
 def pages(

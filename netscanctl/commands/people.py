@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from netscanctl.cli import Session
 from netscanctl.client import Failure
-from netscanctl.params import complete_device, mac_of
+from netscanctl.params import complete_device, complete_person, mac_of
 from netscanctl.render import NONE, Paint, moment, name_of, table
 from netscanctl.text import clean
 from netscand.protocol import Device, DeviceList, PeopleList, Person, PersonDevice, PersonUpdate, encode
@@ -42,7 +42,7 @@ def command(context: click.Context, as_json: bool) -> None:
 
 
 @command.command("add", short_help="Add a person, or devices to one.")
-@click.argument("name", shell_complete=lambda *given: complete_person(*given))
+@click.argument("name", shell_complete=complete_person)
 @click.argument("devices", metavar="DEVICE...", nargs=-1, shell_complete=complete_device)
 @click.option("--not-counting", is_flag=True, help="The devices belong to the person, but do not make them home.")
 @click.option("--rename", metavar="NAME", help="Give the person another name.")
@@ -62,7 +62,7 @@ def add(
 
 
 @command.command("remove", short_help="Remove a person, or devices from one.")
-@click.argument("name", shell_complete=lambda *given: complete_person(*given))
+@click.argument("name", shell_complete=complete_person)
 @click.argument("devices", metavar="[DEVICE...]", nargs=-1, shell_complete=complete_device)
 @JSON_OPTION
 @click.pass_obj
@@ -92,15 +92,6 @@ def _change(session: Session, name: str, update: PersonUpdate, as_json: bool) ->
 def person_path(name: str) -> str:
     """Return the path of a person in the API."""
     return f"/api/people/{quote(name, safe='')}"
-
-
-def complete_person(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Return matching names of people; none if no daemon answers."""
-    from netscanctl.params import SAFE_NAME, fetch
-
-    answer = fetch(ctx, "/api/people", PeopleList)
-    names = [person.name for person in answer.people] if answer else []
-    return sorted(name for name in names if name.startswith(incomplete) and SAFE_NAME.fullmatch(name))
 
 
 def people_table(

@@ -1,4 +1,4 @@
-"""Fields of a device that users set: label, known, notes, patience, kind, tags."""
+"""Fields of a device that users set: label, known, notes, patience, kind, tags, and which devices it is not."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ def annotate(
     presence = device.presence
     chosen = presence.chosen
     previous: dict[str, object] = {}
-    for name in ("label", "known", "notes", "tags"):
+    for name in ("label", "known", "notes", "tags", "not_same_as"):
         if name in changes and getattr(device, name) != changes[name]:
             previous[name] = getattr(device, name)
             setattr(device, name, changes[name])
@@ -39,7 +39,7 @@ def would_annotate(changes: Mapping[str, object]) -> bool:
 
 
 NO_ANNOTATIONS: Mapping[str, object] = {
-    "label": None, "known": False, "notes": None, "patience": None, "kind": None, "tags": (),
+    "label": None, "known": False, "notes": None, "patience": None, "kind": None, "tags": (), "not_same_as": (),
 }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def annotations(device: Device) -> dict[str, object]:
     """Return a user's annotations of a device, by their wire names; those that are not set are left out."""
     values = {
         "label": device.label, "known": device.known, "notes": device.notes, "patience": device.presence.chosen,
-        "kind": chosen_kind(device), "tags": device.tags,
+        "kind": chosen_kind(device), "tags": device.tags, "not_same_as": device.not_same_as,
     }  # fmt: skip
     return {name: value for name, value in values.items() if value}
 
@@ -74,8 +74,7 @@ def is_annotated(device: Device) -> bool:
     """Return whether a user annotated the device, or gave it to a person; such devices are never evicted."""
     return (
         device.has_person
-        or bool(device.merged)
-        or bool(device.label or device.known or device.notes or device.tags)
+        or bool(device.label or device.known or device.notes or device.tags or device.merged or device.not_same_as)
         or device.presence.chosen is not None
         or chosen_kind(device) is not None
     )

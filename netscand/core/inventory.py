@@ -22,8 +22,7 @@ from netscand.core.limits import (
     grant_share,
     is_resident,
 )
-from netscand.core.mac_ranges import is_virtual
-from netscand.core.merged import Merge
+from netscand.core.merged import Merge, to_give, to_take_back, why_not_merged
 from netscand.core.model import (
     EVIDENCE_TEXT,
     NEVER_SEEN,
@@ -61,20 +60,6 @@ def is_unsolicited(seen: Observation) -> bool:
 
 UNSETTLED = 300.0
 """Seconds for which the devices of a network that goes down too often stay `unknown` after it did."""
-
-
-def _why_not_merged(device: Device) -> str:
-    """Return why a device cannot be merged, as the rest of a sentence; "" if it can.
-
-    What guards addresses goes by the MAC: a merge must not make another station the gateway or this host.
-    """
-    if device.is_self:
-        return "is this host"
-    if device.is_gateway or device.is_router:
-        return "is a gateway"
-    if is_virtual(device.mac) or device.is_proxy:
-        return "speaks for several machines"
-    return "was never seen" if device.never_seen else ""
 
 
 class Inventory(DueChecks):
@@ -357,8 +342,8 @@ class Inventory(DueChecks):
         self.counts.remove(annotated)
         self._never_seen.discard(device.mac)
         device.label, device.known, device.notes = annotated.label, annotated.known, annotated.notes
-        device.merged = annotated.merged
         device.tags, device.has_person = annotated.tags, annotated.has_person
+        device.not_same_as = annotated.not_same_as
         device.presence.chosen = annotated.presence.chosen
         device.kind = annotated.kind
         return {
@@ -438,7 +423,7 @@ class Inventory(DueChecks):
         """
         into, gone = self.devices[mac], self.devices[other]
         for device in (into, gone):
-            if why := _why_not_merged(device):
+            if why := why_not_merged(device):
                 raise ValueError(f"{device.mac.hex(':')} {why}, and cannot be merged")
         if into is gone:
             raise ValueError(f"{mac.hex(':')} cannot be merged into itself")
@@ -447,12 +432,16 @@ class Inventory(DueChecks):
             "addresses": tuple(into.addresses), "ip": into.ip, "merged_macs": into.merged,
             "first_seen": into.first_seen, "last_seen": into.last_seen,
         }  # fmt: skip
-        kept, status = annotations(gone), gone.status
+        kept, given, status = annotations(gone), to_give(gone, into), gone.status
+        people = {
+            person.name.casefold(): (person.devices[other], mac not in person.devices)
+            for person in self.people.of(other)
+        }  # fmt: skip
         of_gone = [each for each in self.merged.all() if each.into == other]
         events = [self.forget(other, now, f"merged into {mac.hex(':')}")]
-        self.merged.add(Merge(other, mac, gone.first_seen, kept))
-        for each in of_gone:  # `forget` removed them
-            self.merged.add(each._replace(into=mac))
+        self.merged.add(Merge(other, mac, gone.first_seen, kept, given, people))
+        for each in of_gone:  # `forget` removed them; what they gave is that of `other` now
+            self.merged.add(Merge(each.mac, mac, each.first_seen, each.annotations))
         into.merged = self.merged.of(mac)
         for address in gone.addresses:
             if into.address_at(address.network, address.ip) is None and len(into.addresses) < MOST_ADDRESSES:
@@ -461,11 +450,7 @@ class Inventory(DueChecks):
         into.first_seen, into.last_seen = min(into.first_seen, gone.first_seen), max(into.last_seen, gone.last_seen)
         if into.hostname is None:
             into.hostname, into.hostname_source = gone.hostname, gone.hostname_source
-        own = annotations(into)
-        inherited_ones = {name: value for name, value in kept.items() if name == "tags" or name not in own}
-        if gone.tags:
-            inherited_ones["tags"] = tuple(sorted({*gone.tags, *into.tags}))
-        if (labelled := annotate(into, inherited_ones, now)) is not None:
+        if (labelled := annotate(into, given | {"tags": tuple(sorted({*gone.tags, *into.tags}))}, now)) is not None:
             before |= dict(labelled.previous or {})
         if status is Status.ONLINE is not into.status:
             before |= {"status": into.status, "status_since": into.status_since, "reason": into.reason}
@@ -479,10 +464,12 @@ class Inventory(DueChecks):
         return [*events, Event(EventKind.MERGED, now, None, into, None, other, reason=reason, previous=before)]
 
     def split(self, other: Mac, now: float) -> list[Event]:
-        """Undo the merge of a MAC: its device is back, with its annotations and addresses. Raises KeyError."""
+        """Undo the merge of a MAC: its device is back, with its annotations, addresses and people. Raises KeyError."""
         merge = self.merged.remove(other)
         into = self.devices[merge.into]
-        before = {"addresses": tuple(into.addresses), "ip": into.ip, "merged_macs": into.merged}
+        before: dict[str, object] = {"addresses": tuple(into.addresses), "ip": into.ip, "merged_macs": into.merged}
+        if (labelled := annotate(into, to_take_back(merge, into), now, self.kinds.of(into))) is not None:
+            before |= dict(labelled.previous or {})
         into.merged = self.merged.of(merge.into)
         its = [address for address in into.addresses if address.mac == other]
         last_seen = max((address.last_seen for address in its), default=min(now, into.last_seen))
@@ -508,6 +495,7 @@ class Inventory(DueChecks):
             Event(EventKind.SPLIT, now, None, into, None, other,
                   reason=f"{other.hex(':')} was separated from it by a user", previous=before),
             Event(EventKind.SPLIT, now, None, device, None, merge.into, reason=reason),
+            *self.people.split(merge, now),
         ]  # fmt: skip
         return events + ([self.forget(evicted, now, NO_ROOM)] if evicted else [])
 
@@ -558,6 +546,8 @@ class Inventory(DueChecks):
         self._interfaces = {network.id: network.index for network in self.networks.values()}
         self.budgets.addresses = addresses_by_interface(self.networks.values())
         macs = {network.mac for network in given} if macs is None else macs
+        for merge in [each for each in self.merged.all() if not macs.isdisjoint((each.mac, each.into))]:
+            events += self.split(merge.mac, now)  # an adapter is at this host now
         ours, retired = self._own_devices.update(self.networks.values(), macs, self.rules, now)
         self._never_seen = {mac for mac in self._never_seen if self.devices[mac].never_seen}  # some are this host now
         evicted = [mac for device in retired if (mac := self._limits.add(device)) is not None]

@@ -7,6 +7,8 @@ events are those of one device. Only a user merges devices.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from netscand.core.annotations import NO_ANNOTATIONS, annotations
+from netscand.core.mac_ranges import is_virtual
 from netscand.core.model import Busy, Device, Mac, Observation
 
 MOST_MERGED, MOST_OF_ONE = 256, 8
@@ -20,6 +22,40 @@ class Merge(NamedTuple):
     into: Mac
     first_seen: float
     annotations: Mapping[str, object]
+    given: Mapping[str, object] = {}
+    """Annotations that the device it was merged into got from it."""
+    people: Mapping[str, tuple[bool, bool]] = {}
+    """Name, in lower case, of each person that had it → whether it counted, and whether the other one was added."""
+
+
+def why_not_merged(device: Device) -> str:
+    """Return why a device cannot be merged, as the rest of a sentence; "" if it can.
+
+    What guards addresses goes by the MAC: a merge must not make another station the gateway or this host.
+    """
+    if device.is_self:
+        return "is this host"
+    if device.is_gateway or device.is_router:
+        return "is a gateway"
+    if is_virtual(device.mac) or device.is_proxy:
+        return "speaks for several machines"
+    return "was never seen" if device.never_seen else ""
+
+
+def to_give(gone: Device, into: Device) -> dict[str, object]:
+    """Return the annotations that a device gets from one that is merged into it: those, and tags, that it lacks."""
+    own, of_gone = annotations(into), annotations(gone)
+    given = {name: value for name, value in of_gone.items() if name not in ("tags", "not_same_as", *own)}
+    tags = tuple(tag for tag in gone.tags if tag not in into.tags)
+    return given | ({"tags": tags} if tags else {})
+
+
+def to_take_back(merge: Merge, into: Device) -> dict[str, object]:
+    """Return the changes of a device that undo what it got by a merge, as far as that was not changed since."""
+    own, tags = annotations(into), merge.given.get("tags", ())
+    changes = {name: NO_ANNOTATIONS[name] for name, value in merge.given.items() if own.get(name) == value}
+    assert isinstance(tags, tuple)
+    return changes | {"tags": tuple(tag for tag in into.tags if tag not in tags)}
 
 
 class MergedMacs:
@@ -58,10 +94,7 @@ class MergedMacs:
             raise Busy(f"at most {MOST_OF_ONE} MACs can be merged into one device; undo some first")
 
     def add(self, merge: Merge) -> None:
-        """Add a merge. MACs that were merged into that one before follow it."""
-        for each in tuple(self._merges.values()):
-            if each.into == merge.mac:
-                self._merges[each.mac] = each._replace(into=merge.into)
+        """Add a merge."""
         self._merges[merge.mac] = merge
 
     def remove(self, mac: Mac) -> Merge:

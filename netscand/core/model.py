@@ -378,6 +378,8 @@ class Device:
     """In alphabetical order."""
     merged: tuple[Mac, ...] = ()
     """Further MACs of it, which users merged into it."""
+    not_same_as: tuple[Mac, ...] = ()
+    """Devices that a user said it is not, though there is evidence (core/predecessor.py)."""
     has_person: bool = False
     """It belongs to a person (core/people.py)."""
     next_check: float = inf

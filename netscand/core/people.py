@@ -5,18 +5,11 @@ there is no second rule against flapping. In doubt, a person is `unknown`, never
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from netscand.core.model import (
-    Busy,
-    Device,
-    Event,
-    EventKind,
-    Mac,
-    Person,
-    PersonStatus,
-    Status,
-)
+from netscand.core.merged import Merge
+from netscand.core.model import Busy, Device, Event, EventKind, Mac, Person, PersonStatus, Status
 
 MOST_PEOPLE, MOST_DEVICES = 64, 32
 """Maximum people, and devices of one."""
@@ -75,6 +68,10 @@ class People:
         """Return a person, by name in any case."""
         return self._people.get(name.casefold())
 
+    def of(self, mac: Mac) -> Sequence[Person]:
+        """Return the people that have a device."""
+        return [self._people[key] for key in sorted(self._of.get(mac, ()))]
+
     def change(
         self, name: str, add: Mapping[Mac, bool], remove: Iterable[Mac], rename: str | None, now: float
     ) -> list[Event]:
@@ -123,8 +120,7 @@ class People:
         events: list[Event] = []
         if event.device is not None:
             mac = event.device.mac
-            for key in sorted(self._of.get(mac, ())):
-                person = self._people[key]
+            for person in self.of(mac):
                 if event.kind is EventKind.FORGOTTEN and mac not in self._devices:
                     events += self.change(person.name, {}, [mac], None, event.at)
                 else:
@@ -149,10 +145,19 @@ class People:
     def move(self, old: Mac, new: Mac, now: float) -> list[Event]:
         """Put a device in the place of another one, which is merged into it."""
         events: list[Event] = []
-        for key in sorted(self._of.get(old, ())):
-            person = self._people[key]
+        for person in self.of(old):
             counts = person.devices[old] or person.devices.get(new, False)
             events += self.change(person.name, {new: counts}, [old], None, now)
+        return events
+
+    def split(self, merge: Merge, now: float) -> list[Event]:
+        """Give people the device back that a merge took from them, unless they have lost the other one since."""
+        events: list[Event] = []
+        for name, (counts, added) in merge.people.items():
+            person = self._people.get(name)
+            if person is not None and merge.into in person.devices:
+                with suppress(Busy):  # the person has as many devices as possible
+                    events += self.change(name, {merge.mac: counts}, [merge.into] if added else (), None, now)
         return events
 
     def _index(self) -> None:

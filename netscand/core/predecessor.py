@@ -35,9 +35,14 @@ def has_evidence(device: Device) -> bool:
     return not device.is_self and (device.dhcp_client_id is not None or device.hostname is not None)
 
 
+def are_different(one: Device, other: Device) -> bool:
+    """Return whether a user said that two devices are not one."""
+    return other.mac in one.not_same_as or one.mac in other.not_same_as
+
+
 def may_matter(device: Device, other: Device) -> bool:
     """Return whether `predecessor` needs another device: one that was there before it, or a copy that is there now."""
-    if other is device or other.is_self:
+    if other is device or other.is_self or are_different(device, other):
         return False
     same_client = device.dhcp_client_id is not None and other.dhcp_client_id == device.dhcp_client_id
     if other.status is not Status.OFFLINE:

@@ -44,6 +44,8 @@ class EventQuery:
     after: float | None = None
     before: float | None = None
     kinds: tuple[str, ...] = ()
+    person: str | None = None
+    """Person that the events are about, by name in any case; None: all events."""
     macs: frozenset[Mac] | None = None
     """Devices that the events are about, or that are their `other`; None: all events."""
     limit: int = 500
@@ -121,6 +123,7 @@ class Remembered:
     known: bool = False
     notes: str | None = None
     tags: tuple[str, ...] = ()
+    not_same_as: tuple[Mac, ...] = ()
     merged: tuple[Mac, ...] | None = None
     """MACs that were merged into it; None: only the table of merges shows that."""
     chosen: float | None = None
@@ -206,7 +209,8 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
             was.mac, restored(was.first_seen), restored(was.last_seen), presence, was.status,
             restored(was.status_since), was.reason, confirmed=was.confirmed, hostname=was.hostname,
             hostname_source=was.hostname_source, label=was.label, known=was.known, notes=was.notes,
-            tags=was.tags, kind=was.kind, dhcp_vendor_class=was.vendor_class, dhcp_parameters=was.parameters,
+            tags=was.tags, not_same_as=was.not_same_as, kind=was.kind, dhcp_vendor_class=was.vendor_class,
+            dhcp_parameters=was.parameters,
             services=was.services,
         )  # fmt: skip
         if was.status is Status.ONLINE:

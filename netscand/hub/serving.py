@@ -19,7 +19,6 @@ from netscand.hub.site import Site, SiteDevice
 from netscand.hub.view import key_of, shown_text
 from netscand.serve.auth import Role
 from netscand.serve.encode import Encoder, mac_text
-from netscand.serve.fair_turns import Account
 from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import Refused, answer, connection_of
 from netscand.serve.metrics import Metrics
@@ -130,7 +129,7 @@ class SiteRest(Rest):
         return await super().scan(request)
 
 
-ONLY_AT_SITE = ("take_from", "tags", "add_tags", "remove_tags")
+ONLY_AT_SITE = ("take_from", "tags", "add_tags", "remove_tags", "not_same_as")
 """Changes of a device that the command `annotate` to a site does not have."""
 
 
@@ -188,11 +187,13 @@ class SiteHistoryApi(HistoryApi):
         device = site_device(sites_behind(self), request)
         return frozenset((Mac(device.key[-6:]),)), frozenset((device.site.name,))
 
-    async def _tagged(self, tag: str, account: Account) -> frozenset[Mac]:
-        """Refuse it: one MAC may be at several sites."""
-        raise Refused(
-            "bad_request", f"tag={tag}: a hub lists the events of one device or of all; ask netscand at a site"
-        )
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Answer with events; refuse the filters by tag and person: a MAC or a name may be at several sites."""
+        if name := next((name for name in ("tag", "person") if name in request.query), None):
+            raise Refused(
+                "bad_request", f"{name}: a hub lists the events of one device or of all; ask netscand at a site"
+            )
+        return await super().events(request)
 
     async def presence(self, request: web.Request) -> web.StreamResponse:
         """Refuse it: the site has it."""

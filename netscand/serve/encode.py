@@ -174,6 +174,7 @@ class Encoder:
             addresses=[self.address(address) for address in device.addresses],
             tags=list(device.tags),
             merged_macs=[mac_text(mac) for mac in device.merged] or msgspec.UNSET,
+            not_same_as=[mac_text(mac) for mac in device.not_same_as] or msgspec.UNSET,
         )
 
     def listed(self, device: Any, fits: Filter | None) -> bytes | None:  # noqa: ANN401 - of a hub of sites, another one
@@ -280,7 +281,7 @@ class Encoder:
                 shown[name] = self.time(cast(float, value))
             elif name == "addresses":
                 shown[name] = [self.address(address) for address in cast("list[Address]", value)]
-            elif name == "merged_macs":
+            elif name in ("merged_macs", "not_same_as"):
                 shown[name] = [mac_text(mac) for mac in cast("tuple[Mac, ...]", value)]
             elif name == "devices":
                 shown[name] = _of_person(cast("Mapping[Mac, bool]", value))
@@ -375,6 +376,7 @@ def remembered(body: bytes) -> Remembered | None:
         hostname_source=device.hostname_source, label=device.label, known=device.known, notes=device.notes,
         kind=Kind(device.kind, device.kind_reason or "") if device.kind else None,
         tags=tuple(device.tags), merged=tuple(map(_mac, device.merged_macs or ())),
+        not_same_as=tuple(map(_mac, device.not_same_as or ())),
         addresses=tuple(
             Address(_ip(address.ip), address.network, address.interface, Evidence(address.evidence),
                     _unix(address.first_seen), _unix(address.last_seen), mac=_mac(address.mac) if address.mac else None)

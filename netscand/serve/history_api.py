@@ -20,6 +20,7 @@ from netscand.serve.encode import Encoder, decoded, device_before, event_message
 from netscand.serve.fair_turns import OURS, Account, Shares
 from netscand.serve.http import BINARY, HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub
+from netscand.serve.people_api import person_name
 from netscand.serve.ports import HistoryPort, Scanner
 from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of, sites_of, tag_of
 
@@ -107,10 +108,13 @@ class HistoryApi:
         """Answer with events, oldest first; of one device if the path names one."""
         connection = connection_of(request)
         macs, sites = self._scope(request)
+        if (person := request.query.get("person")) is not None and not {"mac", "tag"}.isdisjoint(request.query):
+            raise Refused("bad_request", "person: not together with mac or tag; an event about a person has no device")
         if (tag := tag_of(request.query)) is not None:
             tagged = await self._tagged(tag, connection.account)
             macs = tagged if macs is None else macs & tagged
         query = self._query(request.query, macs, sites)
+        query = query._replace(person=None if person is None else person_name("person", person).casefold())
         try:
             cursor = self._scanner.cursor
             async with connection.answering(lambda: PIECE):
@@ -155,6 +159,7 @@ class HistoryApi:
         question = EventQuery(
             through,
             kinds=query.kinds,
+            person=query.person,
             macs=query.macs,
             sites=query.sites,
             limit=query.limit,
@@ -279,6 +284,7 @@ class _Query(NamedTuple):
     sites: frozenset[str] | None
     limit: int
     last: bool
+    person: str | None = None
 
 
 def _matches(fits: Filter, body: bytes) -> bool:

@@ -35,14 +35,16 @@ class PeopleApi:
 
     async def change_person(self, request: web.Request) -> web.StreamResponse:
         """Add a person, or change the devices or the name of one; return the person."""
-        name = _name("NAME", request.match_info["name"])
+        name = person_name("NAME", request.match_info["name"])
         update = await struct_of(request, protocol.PersonUpdate, "person update")
-        new_name = _name("name", update.name) if isinstance(update.name, str) else None
+        new_name = person_name("name", update.name) if isinstance(update.name, str) else None
         add = {mac_of(each.mac): each.counts for each in update.add}
         remove = [mac_of(mac) for mac in update.remove]
         if both := next((mac for mac in remove if mac in add), None):
             raise Refused("bad_request", f"add and remove: {mac_text(both)} is in both")
         scanner, now = self._scanner, monotonic()
+        if (remove or new_name) and scanner.people.find(name) is None:
+            raise Refused("not_found", f"no person {name!r}")
         spender = connection_of(request).account, Mac(b"people")
         if not scanner.budgets.has(ANNOTATIONS, spender, now):
             scanner.budgets.refuse(ANNOTATIONS, now)
@@ -69,7 +71,7 @@ class PeopleApi:
 
     async def remove_person(self, request: web.Request) -> web.StreamResponse:
         """Remove a person; the devices stay."""
-        name = _name("NAME", request.match_info["name"])
+        name = person_name("NAME", request.match_info["name"])
         try:
             self._scanner.remove_person(name)
         except KeyError:
@@ -78,7 +80,7 @@ class PeopleApi:
         return web.Response(status=204, headers=HEADERS)
 
 
-def _name(where: str, text: str) -> str:
+def person_name(where: str, text: str) -> str:
     """Return a name without control and invisible characters. Raises Refused if it is too long, or no name."""
     name = cleaned(text)
     if name is None or len(name) > LONGEST_NAME or not re.search(NAME_PATTERN, name):

@@ -17,6 +17,7 @@ from netscand import __version__, protocol, validation_messages
 from netscand.checkout import for_checkout
 from netscand.core.annotations import NO_ANNOTATIONS, inherited
 from netscand.core.model import BadTarget, Busy, Device, Mac
+from netscand.core.predecessor import are_different
 from netscand.core.ratelimit import ANNOTATIONS
 from netscand.serve.encode import Encoder, mac_text
 from netscand.serve.fair_turns import Account, FairTurns, Shares
@@ -123,7 +124,7 @@ class DeviceChanges:
         self._labels = Labels()
 
     async def label(self, request: web.Request) -> web.StreamResponse:
-        """Set label, known, notes, patience, tags; return the device, for `Prefer: return=minimal` as lists have it."""
+        """Set a user's annotations; return the device, for `Prefer: return=minimal` as lists have it."""
         mac = primary_of(request, self._scanner)
         words = await struct_of(request, protocol.DeviceUpdate, "device update")
         changes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
@@ -134,17 +135,13 @@ class DeviceChanges:
             raise Refused("bad_request", f"take_from: {mac_text(mac)} is the device itself")
         if old is not None and old not in scanner.devices:
             raise Refused("not_found", f"no device {mac_text(old)}")
-        if not scanner.budgets.has(ANNOTATIONS, spender, now):
-            scanner.budgets.refuse(ANNOTATIONS, now)
-            raise Refused(
-                "busy",
-                f"{mac_text(mac)}: changed more than {ANNOTATIONS.at_once:g} times, and then more than once a minute; "
-                "try again in 60 s",
-            )
+        self._check_budget(spender, now)
         cursor = scanner.cursor
         if old is not None:
             changes = inherited(scanner.devices[old], scanner.devices.get(mac)) | changes
         _set_tags(changes, scanner.devices.get(mac))
+        if words.not_same_as is not msgspec.UNSET:
+            changes["not_same_as"] = tuple(sorted({mac_of(other) for other in words.not_same_as} - {mac}))
         label = scanner.devices[mac].label if mac in scanner.devices else None
         try:
             scanner.label(mac, changes)
@@ -172,6 +169,17 @@ class DeviceChanges:
         await self._hub.settled()
         return response
 
+    def _check_budget(self, spender: tuple[Account, Mac], now: float) -> None:
+        """Raise Refused if an account changed a device too often."""
+        budgets = self._scanner.budgets
+        if not budgets.has(ANNOTATIONS, spender, now):
+            budgets.refuse(ANNOTATIONS, now)
+            raise Refused(
+                "busy",
+                f"{mac_text(spender[1])}: changed more than {ANNOTATIONS.at_once:g} times, and then more than once a "
+                "minute; try again in 60 s",
+            )
+
     async def wake(self, request: web.Request) -> web.StreamResponse:
         """Send magic packets to a device; whether it wakes up is an event."""
         mac = mac_of(request.match_info["mac"])
@@ -193,12 +201,15 @@ class DeviceChanges:
             if each not in scanner.devices:
                 raise Refused("not_found", f"no device {mac_text(each)}")
         _check_tags({*scanner.devices[mac].tags, *scanner.devices[other].tags})
+        spender, now = (connection_of(request).account, other), monotonic()
+        self._check_budget(spender, now)
         try:
             scanner.merge(mac, other)
         except ValueError as error:
             raise Refused("bad_request", str(error)) from None
         except Busy as full:
             raise Refused("busy", str(full)) from None
+        scanner.budgets.take(ANNOTATIONS, spender, now)
         response = answer(await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request))
         await self._hub.settled()
         return response
@@ -363,19 +374,16 @@ class Rest:
                 return await self._stream(request, head, snapshot, limit)
 
     async def suggestions(self, request: web.Request) -> web.StreamResponse:
-        """List devices that are probably one, and why; changes nothing."""
+        """List devices that are probably one, and why, and those that a user dismissed; changes nothing."""
         account = connection_of(request).account
-        found = await suggestions(self._scanner.devices, self._hub.turns, account)
-        listed = [
-            protocol.Suggestion(
-                mac=mac_text(each.other.mac),
-                into=mac_text(each.device.mac),
-                name=each.name,
-                evidence=list(each.evidence),
-            )
-            for each in found[:MOST_SUGGESTIONS]
-        ]
-        response = answer(protocol.SuggestionList(suggestions=listed, more=len(found) > MOST_SUGGESTIONS))
+        found: dict[bool, list[protocol.Suggestion]] = {False: [], True: []}
+        for each in await suggestions(self._scanner.devices, self._hub.turns, account):
+            mac, into = mac_text(each.other.mac), mac_text(each.device.mac)
+            shown = protocol.Suggestion(mac=mac, into=into, name=each.name, evidence=list(each.evidence))
+            found[are_different(each.device, each.other)].append(shown)
+        new, dismissed = (found[key][:MOST_SUGGESTIONS] for key in (False, True))
+        more = any(len(listed) > MOST_SUGGESTIONS for listed in found.values())
+        response = answer(protocol.SuggestionList(suggestions=new, dismissed=dismissed, more=more))
         await self._hub.settled()
         return response
 

@@ -187,7 +187,8 @@ API = (
         "GET", "/api/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
         query=(
             SINCE, UNTIL, KIND, Query("mac", MacText, "events of this device"),
-            Query("tag", protocol.Tag, "events of the devices that have this tag now"), LIMIT, LAST,
+            Query("tag", protocol.Tag, "events of the devices that have this tag now"),
+            Query("person", protocol.PersonName, "events about the person with this name, now or then"), LIMIT, LAST,
         ),
         refusals=(410, 503),
         operation="list_events", tag="events", pages_by="since",

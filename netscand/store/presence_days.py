@@ -12,6 +12,8 @@ Span = tuple[float, float, Status]
 
 BECOMES = {1: Status.ONLINE, 2: Status.ONLINE, 3: Status.OFFLINE}
 """Status of a device after an event, by the number of its kind (store/rows.py); after `forgotten` it has none."""
+SPLIT = 27
+"""Number of the kind of event by which a device that was merged, and so forgotten, is back."""
 
 
 class Days:
@@ -37,7 +39,12 @@ class Days:
     def add(self, at_ms: int, kind: int, was: int | None, was_since: int | None) -> None:
         """Take the next change of status, by the columns of its row."""
         at = min(max(seconds(at_ms), self._latest), self._now)  # no second counts twice, though the clock was set
+        came_back = kind == SPLIT and self._status is None and self._latest > -inf
         self._latest = at
+        if kind == SPLIT:  # the device into which it was merged has such an event, too
+            if came_back:
+                self._status, self._since = Status.UNKNOWN, at
+            return
         if was is not None and was_since is not None:
             self._count(self._until(at - was_since / 1000, STATUS_OF[was], at))
         self._status = BECOMES.get(kind)

@@ -12,7 +12,7 @@ from time import thread_time
 from typing import Any, BinaryIO, TypeVar
 
 from netscand.core.merged import Merge
-from netscand.core.model import NEVER_SEEN, EventKind, Mac
+from netscand.core.model import NEVER_SEEN, EventKind, Mac, PersonStatus
 from netscand.core.restore import (
     DAY,
     CursorGone,
@@ -36,6 +36,7 @@ from netscand.store.rows import (
     PERSON_KINDS,
     RARE_KINDS,
     WRONG,
+    is_about_person,
     mac_number,
     mac_of,
     other_of,
@@ -127,7 +128,7 @@ class Reader:
             if through is None:
                 break
             since = 0 if _is_quick(query) else max(0, through - LOOKED_AT)
-            most = left if query.macs is None else FOUND
+            most = FOUND if _is_narrow(query) else left
             rows = _rows(database, replace(query, since=since, through=through), most, "DESC")
             found = _about(query, rows)
             if len(found) >= left:
@@ -158,7 +159,7 @@ class Reader:
             while first is not None:  # from before those days too: a device that came then may have stayed
                 through = first[0] - 1 + LOOKED_AT
                 for sequence, at, *change in database.execute(
-                    "SELECT sequence, at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) "
+                    "SELECT sequence, at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10, 27) "
                     "AND sequence >= ? AND sequence <= ? ORDER BY sequence",
                     (mac_number(mac), first[0], through),
                 ):
@@ -254,6 +255,8 @@ def _where(query: EventQuery) -> tuple[str, list[int]]:
         given.append(int(query.before * 1000))
     if query.kinds:
         where.append(f"kind IN ({', '.join(str(KINDS[EventKind(kind)]) for kind in query.kinds if kind in KINDS)})")
+    if query.person is not None:
+        where.append(f"kind IN ({', '.join(str(KINDS[kind]) for kind in PERSON_KINDS)})")
     if query.macs is not None:
         numbers = ", ".join(str(mac_number(mac)) for mac in query.macs)
         where.append(f"(mac IN ({numbers}) OR kind IN ({', '.join(str(KINDS[kind]) for kind in OTHER_KINDS)}))")
@@ -270,9 +273,14 @@ def _is_quick(query: EventQuery) -> bool:
 
     The index by kind has the events of several kinds in no common order, and those of a device are read piece by piece.
     """
-    if query.macs is not None:
+    if _is_narrow(query):
         return _are_rare(query.kinds) and len(set(query.kinds)) == 1
     return _are_rare(query.kinds) or (not query.kinds and query.after is None and query.before is None)
+
+
+def _is_narrow(query: EventQuery) -> bool:
+    """Return whether `_about` rejects some of the rows."""
+    return query.macs is not None or query.person is not None
 
 
 def _rows(database: sqlite3.Connection, query: EventQuery, most: int, order: str = "") -> list[tuple[Any, ...]]:
@@ -283,7 +291,9 @@ def _rows(database: sqlite3.Connection, query: EventQuery, most: int, order: str
 
 
 def _about(query: EventQuery, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return the events that are about one of the devices of a query, or have one as their `other`."""
+    """Return the events that are about the person or a device of a query, or have such a device as their `other`."""
+    if query.person is not None:
+        return [row for row in rows if is_about_person(row[2], query.person)]
     if (macs := query.macs) is None:
         return rows
     numbers = set(map(mac_number, macs))
@@ -299,7 +309,7 @@ def _piece(database: sqlite3.Connection, query: EventQuery) -> tuple[list[tuple[
         if start is None:
             return [], through
         through = min(through, start - 1 + LOOKED_AT)
-    most = query.limit if query.macs is None else FOUND
+    most = FOUND if _is_narrow(query) else query.limit
     rows = _rows(database, replace(query, through=through), most)
     found = [(int(row[0]), row[2]) for row in _about(query, rows)][: query.limit]
     if len(found) == query.limit:
@@ -327,7 +337,9 @@ def remember(database: sqlite3.Connection, decode: Decode) -> Memory:
             damaged.append(sequence)
             continue
         if isinstance(person, RememberedPerson):
-            people.pop((person.former_name or person.name).casefold(), None)
+            was = people.pop((person.former_name or person.name).casefold(), None)
+            if was is not None and person.status is PersonStatus.UNKNOWN:  # an event does not show it
+                person = person._replace(last_since=was.last_since)
             if kind != KINDS[EventKind.PERSON_REMOVED]:
                 people[person.name.casefold()] = person
     for mac, (sequence, confirmed, chosen, body) in last.items():

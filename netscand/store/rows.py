@@ -35,6 +35,7 @@ does not show: whether the device has answered us, and the patience that a user 
 DEVICE_COLUMNS = (
     "mac", "sequence", "first_seen", "status", "status_since", "reason", "known", "hostname", "hostname_source",
     "label", "notes", "patience", "learned", "learned_at", "addresses", "kind", "kind_reason", "evidence", "tags",
+    "not_same_as",
 )  # fmt: skip
 
 SMALL_TABLES = {"person": ("name", "body"), "merged": ("mac", "body")}
@@ -180,6 +181,30 @@ def other_of(stored: bytes) -> Mac | None:
     return Mac(bytes.fromhex(found[1].decode().replace(":", ""))) if found else None
 
 
+class _About(msgspec.Struct):
+    """Names in an event about a person: now, and before."""
+
+    person: "_Named | None" = None
+    previous: "_Named | None" = None
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+_ABOUT = msgspec.json.Decoder(_About)
+
+
+def is_about_person(stored: bytes, name: str) -> bool:
+    """Return whether an event is about the person with a name, in lower case; False if the event is damaged."""
+    try:
+        about = _ABOUT.decode(unpack(stored))
+    except WRONG:
+        return False
+    named = about.person is not None
+    return named and name in {each.name.casefold() for each in (about.person, about.previous) if each is not None}
+
+
 def mentions(stored: bytes, mac: Mac) -> bool:
     """Return whether an event names a MAC anywhere. One that is damaged counts: what it has is unknown."""
     try:
@@ -200,6 +225,7 @@ def device_row(device: Device, sequence: int, learned_at: int, clock: WallClock)
         device.label, device.notes, device.presence.chosen, device.presence.learned(), learned_at,
         msgspec.json.encode([_address_values(address, clock) for address in _main_first(device)]).decode(),
         *(device.kind or (None, None)), _evidence(device), ",".join(device.tags) or None,
+        b"".join(device.not_same_as) or None,
     )  # fmt: skip
 
 
@@ -232,13 +258,14 @@ def remembered(row: Row, last_seen: int | None, confirmed: int | None) -> Rememb
 def _device(row: Row, last_seen: int | None, confirmed: int | None) -> Remembered:
     (
         mac, sequence, first_seen, status, status_since, reason, known, hostname, source, label, notes, patience,
-        learned, learned_at, addresses, kind, kind_reason, evidence, tags,
+        learned, learned_at, addresses, kind, kind_reason, evidence, tags, others,
     ) = cast("tuple[Any, ...]", row)  # fmt: skip
     vendor_class, parameters, services = msgspec.json.decode(evidence) if evidence else (None, None, ())
     return Remembered(
         mac_of(mac), seconds(first_seen), seconds(last_seen or first_seen), STATUS_OF[status], seconds(status_since),
         reason, sequence, _addresses(msgspec.json.decode(addresses)), bool(confirmed), hostname, source, label,
         bool(known), notes, tuple(tags.split(",")) if tags else (), chosen=patience, learned=learned,
+        not_same_as=tuple(Mac(others[at : at + 6]) for at in range(0, len(others or b""), 6)),
         learned_at=seconds(learned_at), kind=Kind(kind, kind_reason) if kind else None, vendor_class=vendor_class,
         parameters=bytes.fromhex(parameters) if parameters else None,
         services=tuple(Service(name, tuple(txt)) for name, txt in services),
@@ -289,16 +316,30 @@ def person_row(person: Person, clock: WallClock) -> Row:
 
 def merge_row(merge: Merge, clock: WallClock) -> Row:
     """Return the row of a merged MAC."""
-    values = [merge.into.hex(), clock.milliseconds(merge.first_seen), dict(merge.annotations)]
+    kept, given = ({name: _plain(value) for name, value in each.items()} for each in (merge.annotations, merge.given))
+    values = [merge.into.hex(), clock.milliseconds(merge.first_seen), kept, given, merge.people]
     return mac_number(merge.mac), msgspec.json.encode(values).decode()
+
+
+def _plain(value: object) -> object:
+    """Return an annotation for JSON: MACs as hexadecimal digits."""
+    return [each.hex() if isinstance(each, bytes) else each for each in value] if isinstance(value, tuple) else value
+
+
+def _annotations(values: dict[str, Any]) -> dict[str, object]:
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if others := cast("tuple[str, ...]", found.get("not_same_as")):
+        found["not_same_as"] = tuple(Mac(bytes.fromhex(mac)) for mac in others)
+    return found
 
 
 def remembered_merge(mac: int, body: str) -> Merge:
     """Return the merge of a row, in unix seconds. Raises one of WRONG for values that netscand did not write."""
-    into, first_seen, annotations = msgspec.json.decode(body)
-    if "tags" in annotations:
-        annotations["tags"] = tuple(annotations["tags"])
-    return Merge(mac_of(mac), Mac(bytes.fromhex(into)), seconds(first_seen), annotations)
+    into, first_seen, kept, given, people = msgspec.json.decode(body)
+    people = {name: (bool(counted), bool(added)) for name, (counted, added) in people.items()}
+    return Merge(
+        mac_of(mac), Mac(bytes.fromhex(into)), seconds(first_seen), _annotations(kept), _annotations(given), people
+    )
 
 
 def remembered_person(body: str) -> RememberedPerson:

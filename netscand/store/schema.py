@@ -2,7 +2,7 @@
 
 Versions 1 and 2 are from before the first release; their events are in columns that this version does not read.
 Version 4: as 3, which had no `kind`, `kind_reason` and `evidence` of a device
-Version 5: as 4, which had no `tags` of a device, and no people and merges
+Version 5: as 4, which had no `tags` and `not_same_as` of a device, and no people and merges
     event   an event a row, by sequence number (store/rows.py)
     device  a device a row, as of some event; `seen`: when it was last seen, apart, because that changes all the time
     person  a person a row; merged: a MAC that users merged into another device, a row. Both as JSON (store/rows.py)
@@ -68,7 +68,8 @@ def _to_4(database: sqlite3.Connection) -> None:
 
 def _to_5(database: sqlite3.Connection) -> None:
     """Add the tags of devices, people, and merged devices."""
-    for statement in ("ALTER TABLE device ADD COLUMN tags", PEOPLE, MERGED):
+    columns = (f"ALTER TABLE device ADD COLUMN {name}" for name in ("tags", "not_same_as"))
+    for statement in (*columns, PEOPLE, MERGED):
         database.execute(statement)
 
 

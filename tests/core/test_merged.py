@@ -1,11 +1,13 @@
 """Devices that a user merged: one device, online while any of its MACs is; and the undo."""
 
+from dataclasses import replace
+
 import pytest
 
 from netscand.core import merged as merged_module
-from netscand.core.annotations import annotate
+from netscand.core.annotations import annotate, is_annotated
 from netscand.core.model import Busy, Device, EventKind, Mac, PersonStatus, Status
-from netscand.core.predecessor import Groups
+from netscand.core.predecessor import Groups, may_matter
 from netscand.core.presence import Presence, Rules
 from tests.core.test_people import Home
 from tests.core.world import ip, mac, network
@@ -89,6 +91,7 @@ def test_label_and_tags_are_joined_and_given_back_by_the_undo() -> None:
     assert (device.label, device.notes, device.tags) == ("laptop", "on the desk", ("desk", "work"))
     home._tell(home.inventory.split(DOCK, home.now))
     dock = home.inventory.devices[DOCK]
+    assert (device.label, device.notes, device.tags) == ("laptop", None, ("work",))
     assert (dock.label, dock.notes, dock.tags) == ("dock", "on the desk", ("desk",))
     assert device.merged == ()
     assert [each.ip for each in dock.addresses] == [ip("10.0.0.11")]
@@ -98,6 +101,53 @@ def test_label_and_tags_are_joined_and_given_back_by_the_undo() -> None:
     leave(home, DOCK)
     home.run(900.0)
     assert (dock.status, device.status) == (Status.OFFLINE, Status.ONLINE)
+
+
+def test_the_undo_keeps_what_a_user_changed_since() -> None:
+    """Also the annotations of a device that was merged into a merged one."""
+    home = world()
+    for each, label in ((WIFI, None), (DOCK, "dock"), (OTHER, "bond")):
+        home.inventory.label(each, {"label": label, "notes": f"note of {label}", "tags": (str(label),)}, home.now)
+    home.inventory.label(WIFI, {"notes": None, "tags": ()}, home.now)
+    merge(home, DOCK, OTHER)
+    device = merge(home)
+    assert (device.label, device.notes, device.tags) == ("dock", "note of dock", ("bond", "dock"))
+    home.inventory.label(WIFI, {"notes": "mine", "tags": ("bond", "dock", "mine")}, home.now)
+    home._tell(home.inventory.split(DOCK, home.now))
+    assert (device.label, device.notes, device.tags) == (None, "mine", ("mine",))
+    home._tell(home.inventory.split(OTHER, home.now))
+    assert (home.inventory.devices[OTHER].label, home.inventory.devices[DOCK].label) == ("bond", "dock")
+
+
+@pytest.mark.parametrize("had", [False, True])
+def test_people_get_the_device_back_by_the_undo(had: bool) -> None:
+    """And the other one only if they had it before; not if they gave it away since."""
+    home = world()
+    home.set("Jane", DOCK)
+    home.set("Tom", DOCK, counts=False)
+    if had:
+        home.set("Jane", WIFI)
+    merge(home)
+    home.set("Tom", remove=(WIFI,))
+    home._tell(home.inventory.split(DOCK, home.now))
+    jane, tom = (home.inventory.people.find(name) for name in ("Jane", "Tom"))
+    assert jane is not None
+    assert tom is not None
+    assert jane.devices == ({DOCK: True, WIFI: True} if had else {DOCK: True})
+    assert tom.devices == {}
+    home.run(60.0)
+    assert jane.status is PersonStatus.HOME
+
+
+@pytest.mark.parametrize("adapter", [WIFI, DOCK])
+def test_a_mac_that_this_host_has_now_is_separated(adapter: Mac) -> None:
+    """No other station counts as this host, and none as a device whose adapter this host has now."""
+    home = world()
+    merge(home)
+    home.inventory.set_networks([replace(network(gateway="10.0.0.1"), mac=adapter)], home.now)
+    assert not home.inventory.merged
+    assert home.inventory.devices[adapter].is_self
+    assert not home.inventory.devices[DOCK if adapter is WIFI else WIFI].is_self
 
 
 def test_a_person_has_the_merged_device() -> None:
@@ -197,3 +247,15 @@ def test_an_annotated_device_keeps_its_mac() -> None:
         groups.add(device)
     (found,) = groups.suggestions()
     assert (found.device.mac, found.other.mac) == (mac(2), mac(1))
+
+
+def test_a_pair_that_a_user_dismissed_is_not_hinted_at() -> None:
+    """Whichever of the two was changed; the list of suggestions has it apart, so that the user can undo it."""
+    old = one(1, "pi", dhcp_client_id=DUID, status=Status.OFFLINE, last_seen=100.0)
+    new = one(2, "pi", dhcp_client_id=DUID)
+    assert may_matter(new, old)
+    for device, other in ((old, new), (new, old)):
+        device.not_same_as = (other.mac,)
+        assert not may_matter(new, old)
+        assert is_annotated(device)
+        device.not_same_as = ()

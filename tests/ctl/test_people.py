@@ -67,6 +67,11 @@ def test_devices_are_added_and_removed(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert ctl.run("people", "add", "Jane", "--not-counting").returncode == 2
 
 
+def test_events_of_a_person_are_listed(ctl: Ctl, daemon: FakeDaemon) -> None:
+    assert ctl.run("events", "--person", "Jane Doe").stderr == "netscanctl: no event matches\n"
+    assert [query["person"] for _, path, query, _ in daemon.requests if path == "/api/events"] == ["Jane Doe"]
+
+
 def test_wait_for_waits_for_a_person(ctl: Ctl, daemon: FakeDaemon) -> None:
     """A user gave that name; a device that claims the same one does not count."""
     daemon.people = [person("host7", "away")]

@@ -91,6 +91,7 @@ def test_addresses_and_macs_become_text() -> None:
 def test_a_device_has_every_field_of_the_contract(translator: Encoder, scanner: FakeScanner) -> None:
     device = scanner.devices[mac(1)]
     device.rtt, device.kind, device.merged = 0.0004, Kind("printer", "mDNS service _ipp._tcp"), (mac(2),)
+    device.not_same_as = (mac(3),)
     device.services = (Service("_ipp._tcp", ("ty=HP Envy", "rp=ipp/print")),)
     told = msgspec.json.decode(protocol.encode(translator.wholly(device)))
     elsewhere = {"warnings", "site", "status_at_site"}  # in the answer to a change; only from a hub
@@ -101,7 +102,7 @@ def test_a_device_has_every_field_of_the_contract(translator: Encoder, scanner: 
     assert (told["status"], told["rtt_ms"], told["vendor"]) == ("online", 0.4, "Apple, Inc.")
     assert (told["kind"], told["kind_reason"]) == ("printer", "mDNS service _ipp._tcp")
     assert told["services"] == [{"type": "_ipp._tcp", "txt": {"ty": "HP Envy", "rp": "ipp/print"}}]
-    assert told["merged_macs"] == ["a4:83:00:00:00:02"]
+    assert (told["merged_macs"], told["not_same_as"]) == (["a4:83:00:00:00:02"], ["a4:83:00:00:00:03"])
     assert not told["randomized_mac"]
 
 

@@ -24,7 +24,7 @@ JSON = {"Content-Type": "application/json"}
     ("method", "path", "body", "message"),
     [("PATCH", f"/api/devices/{mac(1).hex(':')}", {"lable": "x"},
        'invalid device update: unknown field "lable"; expected label, known, notes, patience, kind, take_from, tags, '
-      "add_tags, remove_tags"),
+      "add_tags, remove_tags, not_same_as"),
      ("PATCH", f"/api/devices/{mac(1).hex(':')}", {"label": "x" * 129},
       f'invalid device update: label: expected at most 128 characters, not 129; shorten "{"x" * 58}…'),
      ("POST", "/api/scan", {"target": ["10.0.0.7"]},

@@ -150,7 +150,7 @@ def of_version_2(path: Path) -> Path:
     one.label = "TV"
     with closing(sqlite3.connect(path)) as database:
         database.executescript(VERSION_2)
-        columns = DEVICE_COLUMNS[:-4]  # before `kind` and `tags`
+        columns = DEVICE_COLUMNS[:-5]  # before `kind`, `tags` and `not_same_as`
         insert(database, "device", columns, [device_row(one, 40, 0, FakeClock())[: len(columns)]])
         database.commit()
     return path
@@ -185,7 +185,7 @@ def test_version_3_gets_what_kinds_tags_people_and_merges_need(tmp_path: Path) -
     path = written(tmp_path / "h.db")
     with closing(sqlite3.connect(path)) as database:
         before = database.execute("SELECT * FROM event").fetchall()
-        for column in ("kind", "kind_reason", "evidence", "tags"):
+        for column in ("kind", "kind_reason", "evidence", "tags", "not_same_as"):
             database.execute(f"ALTER TABLE device DROP COLUMN {column}")
         for table in ("person", "merged"):
             database.execute(f"DROP TABLE {table}")

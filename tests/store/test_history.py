@@ -364,13 +364,13 @@ def test_devices_are_restored_with_all_their_fields(tmp_path: Path) -> None:
             one = device(1)
             one.hostname, one.hostname_source, one.confirmed = "tv", "dhcp", True
             one.label, one.known, one.notes, one.presence.chosen = "TV", True, "in the hall\nby the door", 99.0
-            one.tags = ("iot", "tv")
+            one.tags, one.not_same_as = ("iot", "tv"), (device(2).mac, device(3).mac)
             await book.write(discovered(one), turned(one, Status.OFFLINE, 150.0))
         async with diary(tmp_path / "h.db") as book:
             (back,) = book.memory.devices
             assert (back.mac, back.hostname, back.hostname_source, back.confirmed) == (one.mac, "tv", "dhcp", True)
             assert (back.label, back.known, back.notes, back.chosen) == ("TV", True, "in the hall\nby the door", 99.0)
-            assert back.tags == ("iot", "tv")
+            assert (back.tags, back.not_same_as) == (one.tags, one.not_same_as)
             assert back.status is Status.OFFLINE
             assert back.reason == one.reason
             assert [held.ip for held in back.addresses] == [one.ip]

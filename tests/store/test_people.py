@@ -60,6 +60,8 @@ def test_people_are_listed_and_their_events_are_stored(tmp_path: Path) -> None:
     ("name", "update", "code", "message"),
     [
         ("Jane", {"add": [{"mac": text(9)}]}, 404, f"no device {text(9)}"),
+        ("Jane", {"name": "Ann"}, 404, "no person 'Jane'"),
+        ("Jane", {"remove": [text(1)]}, 404, "no person 'Jane'"),
         ("Jane", {"add": [{"mac": text(1)}], "remove": [text(1)]}, 400, "is in both"),
         ("\u202e", {}, 400, "NAME: expected up to 64 characters, with a letter or a digit"),
         ("x" * 65, {}, 400, "NAME: expected up to 64 characters, with a letter or a digit"),
@@ -77,6 +79,59 @@ def test_a_wrong_change_is_refused(
             assert status == code
             assert message in error
             assert not scanner.people
+
+    asyncio.run(play())
+
+
+def test_events_are_found_by_the_name_of_a_person(tmp_path: Path) -> None:
+    """In any case, also the former name, and of one that was removed; of no device."""
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            await jane(lan, scanner)
+            await change(lan, "Tom", add=[{"mac": text(1)}])
+            scanner.turn(1, Status.OFFLINE)
+            await change(lan, "Jane", name="Jane Doe")
+            await lan.ask("DELETE", "/api/people/tom")
+
+            async def kinds(query: str) -> list[str]:
+                status, _, answer = await lan.ask("GET", f"/api/events?{query}")
+                return [event["kind"] for event in answer["events"]] if status == 200 else [answer["error"]["message"]]
+
+            begin = ["person_changed", "person_home", "person_away"]
+            assert await kinds("person=JANE") == [*begin, "person_changed"]
+            assert await kinds("person=jane%20doe") == ["person_changed"]
+            assert await kinds("person=Tom") == [*begin, "person_removed"]
+            assert await kinds("person=Tom&last=1") == ["person_removed"]
+            assert await kinds("person=Tom&kind=person_home,offline") == ["person_home"]
+            assert await kinds("person=Ann") == []
+            for more in ("tag=iot", f"mac={text(1)}"):
+                (error,) = await kinds(f"person=Tom&{more}")
+                assert error.startswith("person: not together with mac or tag")
+
+    asyncio.run(play())
+
+
+def test_a_doubt_before_a_kill_leaves_the_time_before_it(tmp_path: Path) -> None:
+    """Law 8: who is home again then was home all the time."""
+    place = tmp_path / "killed"
+    place.mkdir()
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            scanner.history.follow(scanner.people.all, tuple)
+            await jane(lan, scanner)
+            await scanner.history._device_rows.show()
+            await asyncio.sleep(0.01)
+            scanner.turn(1, Status.UNKNOWN)
+            await change(lan, "Jane", name="Jane Doe")
+            await scanner.history.settled()
+            for file in tmp_path.glob("h.db*"):
+                shutil.copy(file, place)
+        async with diary(place / "h.db") as book:
+            (person,) = book.memory.people
+            assert person.status is PersonStatus.UNKNOWN
+            assert person.last_since < person.status_since - 0.005
 
     asyncio.run(play())
 

@@ -15,6 +15,7 @@ from netscand.core.model import NEVER_SEEN, Event, EventKind, Status
 from netscand.core.restore import PresencePart, Standing
 from netscand.store import history, retention
 from netscand.store.presence_days import Days
+from netscand.store.rows import KINDS, STATUS
 from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered, turned
 
 HOUR = 3600.0
@@ -276,3 +277,22 @@ def test_a_merged_device_was_online_while_any_of_its_macs_was() -> None:
     days.count_all([(0.0, HOUR, on), (HOUR / 2, 2 * HOUR, on), (HOUR, 3 * HOUR, doubt)])
     parts = days.end(None)[:4]
     assert [(part.online, part.unknown) for part in parts] == [(HOUR, 0.0), (HOUR, 0.0), (0.0, HOUR), (0.0, 0.0)]
+
+
+def test_a_merged_device_that_is_back_was_not_there_in_between() -> None:
+    """Its own days have a gap from the merge to the undo; the device it was merged into keeps its days."""
+    online, unknown = STATUS[Status.ONLINE], STATUS[Status.UNKNOWN]
+    changes = [
+        (0.0, EventKind.DISCOVERED, None, None), (HOUR, EventKind.FORGOTTEN, online, HOUR),
+        (2 * HOUR, EventKind.SPLIT, None, None), (3 * HOUR, EventKind.ONLINE, unknown, HOUR),
+    ]  # fmt: skip
+    for kinds, expected in (
+        (set(EventKind), [(HOUR, 0.0), (0.0, 0.0), (0.0, HOUR), (HOUR, 0.0)]),
+        ({EventKind.DISCOVERED, EventKind.SPLIT}, [(HOUR, 0.0)] * 4),
+    ):
+        days = Days(1, HOUR, 4 * HOUR, 0.0)
+        for at, kind, was, lasted in changes:
+            if kind in kinds:
+                days.add(int(at * 1000), KINDS[kind], was, None if lasted is None else int(lasted * 1000))
+        parts = days.end(Standing(Status.ONLINE, 3 * HOUR if len(kinds) > 2 else 0.0, ""))[:4]
+        assert [(round(part.online), round(part.unknown)) for part in parts] == expected
