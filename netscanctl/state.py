@@ -124,6 +124,8 @@ class ClientState:
         return [] if was_unknown and shown == device.status else [event]
 
     def _on_person(self, event: Event, person: Person) -> list[Event]:
+        if event.site:  # a hub lists no people, and two sites may have one of the same name
+            return [] if is_return_of_person(event) else [event]
         former = (event.previous or {}).get("name")
         if isinstance(former, str):
             self.people.pop(former.casefold(), None)

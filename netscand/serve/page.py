@@ -19,7 +19,7 @@ TYPES = {
 FILES = (
     "index.html", "page.css", "icon.svg", "page.js", "stream.js", "rest.js", "lan.js", "order.js", "words.js",
     "kinds.js", "table.js", "events.js", "device.js", "presence.js", "networks.js", "settings.js", "export.js",
-    "scan.js", "sites.js", "dialogs.js", "people.js", "tags.js", "addresses.js", "element.js", "notice.js",
+    "scan.js", "sites.js", "dialogs.js", "merge.js", "people.js", "tags.js", "addresses.js", "element.js", "notice.js",
     "address.js", "token.js",
 )  # fmt: skip
 """All files in netscand/serve/web."""

@@ -99,6 +99,19 @@ def test_the_state_follows_people_and_shows_no_return() -> None:
     assert state.people == {}
 
 
+def test_two_sites_may_have_a_person_of_the_same_name() -> None:
+    """A hub lists no people; each event stands for itself, and a message is about one of the two."""
+    state, world = ClientState(), World(family={"kinds": ["person_home", "person_away"], "for": "2m"})
+    state.on_message(snapshot())
+    changes = (("barn", "person_home", "home", "away"), ("cabin", "person_away", "away", "home"))
+    for site, kind, status, was in changes:
+        event = msgspec.structs.replace(told(kind, person(status=status)), site=site)
+        assert state.on_message(event) == [event]
+        world.event(kind, person=person(status=status), previous={"status": was}, site=site)
+    assert state.people == {}
+    assert sorted(world.at(HOUR).titles) == ["Jane is away", "Jane is home"]
+
+
 def test_a_line_names_the_person() -> None:
     from datetime import datetime
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.core import built_frames
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
@@ -14,7 +15,7 @@ from tests.web.conftest import CONFIG, URL
 
 TOKENS = {role: f"{role}-0123456789+/~abcdefghijklmnopqrstuvwxyz==" for role in ("read", "scan", "admin")}
 """With every character that a header may carry and a subprotocol may not."""
-MAC = "a4:83:e7:00:00:21"
+MAC, OTHER = "a4:83:e7:00:00:21", "5c:aa:fd:00:00:22"
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +24,13 @@ def guarded(shared_lab: Lab, chromium_is_there: None) -> Daemon:
     file = shared_lab.folder / "tokens"
     file.write_text("".join(f"{role} {token}\n" for role, token in TOKENS.items()))
     file.chmod(0o640)
-    shared_lab.crowd().populate(["10.77.0.21", "10.77.0.22"], [MAC, "5c:aa:fd:00:00:22"])
-    return shared_lab.daemon(f'{CONFIG}\n[access]\nothers = "none"\ntoken_file = "{file}"\n')
+    crowd = shared_lab.crowd()
+    crowd.populate(["10.77.0.21", "10.77.0.22"], [MAC, OTHER])
+    daemon = shared_lab.daemon(f'{CONFIG}\n[access]\nothers = "none"\ntoken_file = "{file}"\n')
+    identifier = ("client_id", b"\0\1\0\1of-one-host")
+    for mac, ip in ((MAC, "10.77.0.21"), (OTHER, "10.77.0.22")):
+        crowd.send(built_frames.dhcp("request", identifier, mac=mac, ciaddr=ip))
+    return daemon
 
 
 @pytest.fixture
@@ -212,14 +218,35 @@ def test_a_person_is_added_and_shown(admin: Page, guarded: Daemon) -> None:
 
 def test_two_devices_are_merged_and_separated(admin: Page, guarded: Daemon) -> None:
     """One row for both, found by either MAC; the pane offers the undo."""
-    merge = "[...document.querySelectorAll('#device button')].find(it => it.textContent === 'Merge…').click()"
-    other = "5c:aa:fd:00:00:22"
-    for value, rows in ((other, "=== 0"), (f"undo {other}", "=== 1")):
-        admin.until("document.querySelector('#device fieldset').disabled === false")
-        admin.js(merge)
-        admin.until("document.querySelector('#ask-merge').open")
-        admin.js(f"document.querySelector('#merge-other').value = '{value}'")
-        admin.click("#ask-merge button[value=merge]")
-        admin.until(f"[...document.querySelectorAll('tr[data-mac=\"{other}\"]')].length {rows}")
-    assert guarded.get(f"/api/devices/{other}")["mac"] == other
-    assert guarded.get(f"/api/devices/{other}")["kind"] == "speaker"
+    for value, verb, rows in ((OTHER, "Merge", "=== 0"), (f"undo {OTHER}", "Separate", "=== 1")):
+        ask_to_merge(admin, value)
+        assert admin.js("document.querySelector('#merge-do').innerText") == verb
+        admin.click("#merge-do")
+        admin.until(f"[...document.querySelectorAll('tr[data-mac=\"{OTHER}\"]')].length {rows}")
+    assert guarded.get(f"/api/devices/{OTHER}")["mac"] == OTHER
+    assert guarded.get(f"/api/devices/{OTHER}")["kind"] == "speaker"
+
+
+def test_a_suggestion_is_dismissed_and_brought_back(admin: Page, guarded: Daemon) -> None:
+    """The button of a device says that there is one; the dialog shows the evidence."""
+    button = "document.querySelector('#device .merge').innerText"
+    for marked, evidence, others in (
+        (True, "Probably the same: same DHCP client identifier.", [OTHER]),
+        (False, "Dismissed, but there is evidence: same DHCP client identifier.", None),
+    ):
+        admin.until(f"{button} === '{'Merge… (suggested)' if marked else 'Merge…'}'")
+        ask_to_merge(admin, OTHER)
+        assert admin.js("document.querySelector('#merge-evidence').innerText") == evidence
+        admin.click("#merge-differ")
+        admin.until("/as the same device/.test(document.querySelector('#notice-words').innerText)")
+        assert guarded.get(f"/api/devices/{MAC}").get("not_same_as") == others
+    admin.until(f"{button} === 'Merge… (suggested)'")
+
+
+def ask_to_merge(page: Page, value: str) -> None:
+    """Open the dialog of the device, and choose in it."""
+    page.until("document.querySelector('#device fieldset').disabled === false")
+    page.js("document.querySelector('#device .merge').click()")
+    page.until("document.querySelector('#ask-merge').open")
+    page.js(f"document.querySelector('#merge-other').value = '{value}'")
+    page.js("document.querySelector('#merge-other').dispatchEvent(new Event('change'))")

@@ -406,7 +406,7 @@ def _is_return(event: Event) -> bool:
 def _subject(event: Event) -> str:
     """Return what later events of the same subject share."""
     if event.person:
-        return f"person {event.person.name.casefold()}"
+        return f"person {event.site or ''} {event.person.name.casefold()}"
     if event.kind in PRESENT:
         return event.device.mac if event.device is not None else event.network or ""
     mac = event.device.mac if event.device is not None else ""

@@ -1,9 +1,10 @@
 // The pane of one device: its properties, evidence, events, and the user's annotations.
 
 import { drawAddresses } from "./addresses.js";
-import { el, facts, find, mark, say } from "./element.js";
+import { el, facts, mark, say } from "./element.js";
 import { EventList } from "./events.js";
 import { DEVICE_KINDS, deviceKindOf } from "./kinds.js";
+import { MergeButton } from "./merge.js";
 import { hours, legend, partsOf, query, week } from "./presence.js";
 import { device as path } from "./rest.js";
 import {
@@ -23,11 +24,12 @@ const chosenKind = (device) => (device?.kind_reason === CHOSEN && device.kind) |
 export class DevicePane {
   /**
    * `ask`: REST request; `lan`; `now()` in ms by the daemon's clock; `close()`; `notice(text)`; `token(why)` asks the user
-   * for one; `forget(name)`: a promise of {history}, or of null; `merge(device, devices)`: of a sentence about what was done,
-   * or of null; `reopen(mac)` opens a device; `erased(mac)`: its events are deleted.
+   * for one; `forget(name)`: a promise of {history}, or of null; `reopen(mac)` opens a device; `erased(mac)`: its
+   * events are deleted.
    */
-  constructor({ element, lan, ask, now, close, notice, token, forget, merge, reopen, erased }) {
-    Object.assign(this, { element, lan, ask, now, close, notice, token, forget, merge, reopen, erased });
+  constructor({ element, lan, ask, now, close, notice, token, forget, reopen, erased }) {
+    Object.assign(this, { element, lan, ask, now, close, notice, token, forget, reopen, erased });
+    this.merging = new MergeButton({ lan, notice, failed: (failure) => this.#failed(failure), changed: () => this.refresh() });
     this.mac = null; // key of the device: on a hub, with the site
     this.drafts = new Map(); // MAC → edits that were not saved: they are kept while the page is open
     this.title = el("h2", { id: "device-title" });
@@ -90,7 +92,7 @@ export class DevicePane {
       this.draft,
       el("div", { class: "buttons" }, el("button", { class: "main" }, "Save"),
         button("Wake up", { class: "wake", title: "Send a Wake-on-LAN packet", onclick: () => this.#wake() }),
-        button("Merge…", { class: "merge", onclick: () => this.#merge() }),
+        this.merging.element,
         button("Forget…", { class: "danger", onclick: () => this.#forget() })));
     this.form = el("form", { onsubmit: (event) => this.#submit(event) }, this.unlock, this.fields, this.result);
     this.touched = new Set(); // fields that the user changed: they are not overwritten
@@ -242,7 +244,8 @@ export class DevicePane {
 
   #drawForm(device) {
     this.fields.disabled = this.lan.role !== "admin";
-    for (const only of [this.tags, find(".merge", this.form)]) only.disabled = Boolean(this.lan.sites); // done at the site
+    for (const only of [this.tags, this.merging.element]) only.disabled = Boolean(this.lan.sites); // done at the site
+    this.merging.draw(device);
     this.unlock.hidden = !this.fields.disabled;
     say(this.needed, `To edit this device, the page needs the role admin; it has the role ${this.lan.role}.`);
     for (const name of ["label", "notes"]) {
@@ -326,16 +329,6 @@ export class DevicePane {
       const past = choice.history ? `, and ${count(erased.events, "event")} deleted from the history` : "";
       this.notice(`${name} is forgotten${past}.`);
       if (mac === this.mac) this.close();
-    } catch (failure) {
-      this.#failed(failure);
-    }
-  }
-
-  async #merge() {
-    try {
-      const done = await this.merge(this.lan.devices.get(this.mac), [...this.lan.devices.values()]);
-      if (done) this.notice(done);
-      if (done) this.refresh();
     } catch (failure) {
       this.#failed(failure);
     }

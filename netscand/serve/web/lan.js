@@ -201,6 +201,7 @@ export class Lan {
 
   #onPerson(event) {
     const { person, previous } = event;
+    if (event.site) return isReturn(event) ? [] : [event]; // a hub lists no people, and two sites may have one of the same name
     if (previous?.name) this.people.delete(previous.name.toLowerCase());
     if (event.kind === "person_removed") this.people.delete(person.name.toLowerCase());
     else this.people.set(person.name.toLowerCase(), person);

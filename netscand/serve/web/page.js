@@ -2,7 +2,7 @@
 
 import { open, opened, queried, remember } from "./address.js";
 import { DevicePane } from "./device.js";
-import { askForget, askMerge } from "./dialogs.js";
+import { askForget } from "./dialogs.js";
 import { find, mark, say } from "./element.js";
 import { Events, LiveRegion } from "./events.js";
 import { exportFrom } from "./export.js";
@@ -48,7 +48,7 @@ const networks = new Networks({
 });
 const people = new People({ lan, element: find("#people"), add: find("#add-person"), notice });
 const pane = new DevicePane({
-  element: find("#device"), lan, ask, now, token, notice, forget: askForget, merge: askMerge, close: () => open(null), reopen: open,
+  element: find("#device"), lan, ask, now, token, notice, forget: askForget, close: () => open(null), reopen: open,
   erased: (mac) => { events.drop(mac); draw(); },
 });
 
