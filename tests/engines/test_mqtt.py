@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from netscanctl.services.mqtt.topics import person_id
 from netscand import protocol
 from tests.ctl.fake_daemon import FakeDaemon
 from tests.ctl.messages import came, device, event, left, resumed
+from tests.ctl.test_people import person, told
 from tests.engines.conftest import Start
 from tests.engines.mosquitto import Mosquitto, Subscriber, many, wait
 from tests.engines.service_process import Running
@@ -74,6 +76,37 @@ def test_our_blindness_is_not_their_absence(
     assert subscriber.until(BRIDGE, lambda there: there == "online") == "online"
     assert subscriber.json(STATE)["presence"] == "home"
     assert [json.loads(payload)["presence"] for payload in subscriber.of(STATE)] == ["home"] * len(subscriber.of(STATE))
+
+
+def test_a_person_is_a_tracker_and_right_after_a_restart(
+    start: Start, daemon: FakeDaemon, subscriber: Subscriber
+) -> None:
+    """Home, away and in doubt; what changed while the service was stopped; and removed with the person."""
+    jane = person_id("Jane")
+    state, config = f"netscand/home/person/{jane}", f"homeassistant/device/netscand_home_person_{jane}/config"
+    daemon.people = [person()]
+    running = start()
+    subscriber.until(config)
+    found = subscriber.json(config)
+    assert (found["dev"]["name"], found["avty_t"]) == ("Jane", BRIDGE)
+    assert (found["cmps"]["tracker"]["p"], found["cmps"]["tracker"]["state_topic"]) == ("device_tracker", state)
+    assert subscriber.until(state)["presence"] == "home"
+    daemon.send(told("person_away", person(status="away"), "home"))
+    away = subscriber.until(state, lambda there: there["presence"] == "not_home")
+    assert (away["status"], away["in_zones"]) == ("away", [])
+    assert running.end() == 0
+    before = len(subscriber.of(state))
+    daemon.people = [person(status="unknown", last="away")]  # the daemon was restarted, too, and has not seen the phone
+    running.start()
+    assert subscriber.until(state, lambda there: there["status"] == "unknown")["presence"] == "not_home"
+    daemon.send(told("person_home", person(), "unknown"))
+    assert subscriber.until(state, lambda there: there["status"] == "home")["presence"] == "home"
+    since = [json.loads(payload)["presence"] for payload in subscriber.of(state)[before:]]
+    assert since == ["not_home"] * (len(since) - 1) + ["home"]
+    assert running.end() == 0
+    daemon.people = []
+    running.start()
+    wait("removed", lambda: not {state, config} & {topic for topic, payload in subscriber.retained.items() if payload})
 
 
 def test_unknown_is_shown_where_it_is_wanted(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from netscanctl.services.mqtt.topics import person_id
 from tests.bench.mqtt import event_delays
 from tests.engines.mosquitto import Mosquitto, Subscriber, wait
 from tests.engines.service_process import Running
@@ -71,6 +72,28 @@ def test_the_daemon_is_restarted_and_nothing_is_lost(
     assert subscriber.of("netscand/home/bridge") == [b"online"]
     cursors = [json.loads(payload)["cursor"] for payload in subscriber.of("netscand/home/event")]
     assert len(cursors) == len(set(cursors))
+
+
+def test_a_person_is_right_after_the_daemon_was_killed(
+    lab: Lab, daemon: Daemon, subscriber: Subscriber, service: Running
+) -> None:
+    """Who is home stays home until the phone is seen again; who left meanwhile is away then."""
+    crowd = lab.crowd()
+    macs = {name: crowd.join(f"10.77.0.{number}") for number, name in enumerate(("Jane", "Tom"), 20)}
+    wait("seen", lambda: len(daemon.devices()) > 2)
+    for name, mac in macs.items():
+        assert daemon.request("PATCH", f"/api/people/{name}", {"add": [{"mac": mac}]})[0] == 200
+    jane, tom = (f"netscand/home/person/{person_id(name)}" for name in macs)
+    for topic in (jane, tom):
+        assert subscriber.until(topic)["presence"] == "home"
+    daemon.kill()
+    crowd.leave("10.77.0.21")
+    daemon.start()
+    away = subscriber.until(tom, lambda there: there["status"] == "away")
+    assert away["presence"] == "not_home"
+    assert subscriber.until(jane, lambda there: there["status"] == "home")["presence"] == "home"
+    assert {json.loads(payload)["presence"] for payload in subscriber.of(jane)} == {"home"}
+    assert "person_unknown" in [json.loads(payload)["kind"] for payload in subscriber.of("netscand/home/event")]
 
 
 def test_a_command_scans(lab: Lab, daemon: Daemon, subscriber: Subscriber, service: Running) -> None:

@@ -320,8 +320,6 @@ class MqttService:
                 self._documents.remember(mac, payload)
         self._outbox.connect(there)
         self._published.clear()
-        self._people.clear()
-        self._publish_people()
         self._refresh_all()
         self._publish_status()
         left = [topic for topic in there if self._topics.is_ours(topic) and topic not in self._outbox.wanted]
