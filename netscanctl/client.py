@@ -446,6 +446,11 @@ def http_failure(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
         return Failure(message, f'on its host, add "{name}" to [access] allowed_hosts, and reload netscand')
     if not message and (status == 404 or status not in protocol.ERROR_STATUS.values()):
         return not_netscand(daemon)
+    if message == "no such resource":
+        return Failure(
+            f"netscand at {daemon.address} does not have this",
+            "ask netscand at a site if this is a hub of sites, else upgrade netscand",
+        )
     if status == 409:  # a MAC at several sites
         return Failure(message.replace("site=NAME", "--site NAME"))
     return Failure(message or f"the daemon at {daemon.address} refused the request ({http.client.responses[status]})")

@@ -67,6 +67,18 @@ def test_devices_are_added_and_removed(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert ctl.run("people", "add", "Jane", "--not-counting").returncode == 2
 
 
+def test_a_hub_and_an_older_netscand_have_no_people(ctl: Ctl, daemon: FakeDaemon) -> None:
+    error = protocol.Refusal(code="not_found", message="no such resource")
+    for path in ("people", "suggestions"):
+        daemon.answers[f"/api/{path}"] = 404, encode(protocol.ErrorAnswer(error=error))
+    for command in ("people", "merge"):
+        done = ctl.run(command)
+        assert done.returncode == 1
+        assert done.stderr.endswith(
+            " does not have this; ask netscand at a site if this is a hub of sites, else upgrade netscand\n"
+        )
+
+
 def test_events_of_a_person_are_listed(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert ctl.run("events", "--person", "Jane Doe").stderr == "netscanctl: no event matches\n"
     assert [query["person"] for _, path, query, _ in daemon.requests if path == "/api/events"] == ["Jane Doe"]
