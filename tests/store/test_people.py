@@ -144,6 +144,9 @@ def test_a_person_is_renamed_and_removed(tmp_path: Path) -> None:
             assert (await lan.ask("DELETE", "/api/people/Jane"))[0] == 404
             assert (await lan.ask("DELETE", "/api/people/jane%20doe"))[0] == 204
             assert (await lan.ask("GET", "/api/people"))[2]["people"] == []
+            name = "Jane / Tom? 100%, é"  # a part of the path
+            assert (await change(lan, name))[1]["name"] == name
+            assert (await lan.ask("DELETE", f"/api/people/{quote(name, safe='')}"))[0] == 204
 
     asyncio.run(play())
 
