@@ -332,10 +332,10 @@ def is_tag(text: str) -> bool:
     return bool(_TAG.search(text)) and len(text) <= LONGEST_TAG
 
 
-def tag_option(noun: str) -> Callable[[F], F]:
-    """Add `--tag` to a command; `noun` is used in the help."""
+def tag_option(which: str) -> Callable[[F], F]:
+    """Add `--tag` to a command; `which` begins the help."""
     return click.option("--tag", metavar="TAG", callback=_parse_tag, shell_complete=complete_tag,
-                        help=f"Only {noun} with this tag.")  # fmt: skip
+                        help=f"{which} with this tag.")  # fmt: skip
 
 
 def _parse_tag(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
@@ -363,7 +363,7 @@ def selection_options(command: Callable[..., object]) -> Callable[..., object]:
         click.option("--unknown", is_flag=True, help="Only devices whose status is unknown."),
         click.option("--known", is_flag=True, help="Only devices that are marked as known."),
         click.option("--not-known", is_flag=True, help="Only devices that are not marked as known."),
-        tag_option("devices"),
+        tag_option("Only devices"),
         click.option(
             "--network",
             metavar="ID",

@@ -34,8 +34,13 @@ PAGE = 1000
 @click.option("--device", metavar="DEVICE", shell_complete=complete_device,
               help="Only events of one device: its MAC, address, name or label.")  # fmt: skip
 @site_option
-@tag_option("events of the devices")
-@click.option("--person", metavar="NAME", shell_complete=complete_person, help="Only events about one person.")
+@tag_option("Only events of the devices")
+@click.option(
+    "--person",
+    metavar="NAME",
+    shell_complete=complete_person,
+    help="Only events about one person: home, away, changed.",
+)
 @click.option("--limit", metavar="N", type=click.IntRange(min=1),
               help=f"At most N events: without --since the last ({LAST}), with --since the first (all).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,

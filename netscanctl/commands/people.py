@@ -5,7 +5,6 @@ from datetime import datetime
 from urllib.parse import quote
 
 import click
-from msgspec import UNSET
 
 from netscanctl.cli import Session
 from netscanctl.client import Failure
@@ -17,13 +16,14 @@ from netscand.protocol import Device, DeviceList, PeopleList, Person, PersonDevi
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received.")
 
 
-@click.group("people", invoke_without_command=True, short_help="List people, and set which devices each has.")
+@click.group("people", invoke_without_command=True, short_help="List who is home, and set the devices of each person.")
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received.")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """List people. A person is home while any of the devices that count is online.
+    """List people, and who is home.
 
-    In doubt, as while the network is silent, the status is unknown, never away.
+    A person is home while any of their devices is online, without those that were added with --not-counting. In doubt,
+    as while the network is silent, the status is unknown, never away.
     """
     if context.invoked_subcommand is not None:
         return
@@ -43,22 +43,33 @@ def command(context: click.Context, as_json: bool) -> None:
 
 @command.command("add", short_help="Add a person, or devices to one.")
 @click.argument("name", shell_complete=complete_person)
-@click.argument("devices", metavar="DEVICE...", nargs=-1, shell_complete=complete_device)
-@click.option("--not-counting", is_flag=True, help="The devices belong to the person, but do not make them home.")
-@click.option("--rename", metavar="NAME", help="Give the person another name.")
+@click.argument("devices", metavar="[DEVICE...]", nargs=-1, shell_complete=complete_device)
+@click.option(
+    "--not-counting", is_flag=True, help="The person has the devices, but is not home because of them: a desktop, a TV."
+)
 @JSON_OPTION
 @click.pass_obj
 def add(
-    session: Session, name: str, devices: tuple[str, ...], not_counting: bool, rename: str | None, as_json: bool
+    session: Session, name: str, devices: tuple[str, ...], not_counting: bool, as_json: bool
 ) -> None:  # fmt: skip
-    """Add the person NAME, or DEVICEs (MACs, addresses, names or labels) to the person.
+    """Add DEVICEs (MACs, addresses, names or labels) to the person NAME, who is added, too, if there is none.
 
     A DEVICE that the person has already is changed: it counts, or with --not-counting it does not.
     """
     if not_counting and not devices:
         raise click.UsageError("--not-counting requires a DEVICE")
     added = [PersonDevice(mac=mac_of(session.client, text), counts=not not_counting) for text in devices]
-    _change(session, name, PersonUpdate(add=added, name=UNSET if rename is None else rename), as_json)
+    _change(session, name, PersonUpdate(add=added), as_json)
+
+
+@command.command("rename", short_help="Give a person another name.")
+@click.argument("name", shell_complete=complete_person)
+@click.argument("new_name", metavar="NEW")
+@JSON_OPTION
+@click.pass_obj
+def rename(session: Session, name: str, new_name: str, as_json: bool) -> None:
+    """Give the person NAME the name NEW. Events from before are also found by the old name."""
+    _change(session, name, PersonUpdate(name=new_name), as_json)
 
 
 @command.command("remove", short_help="Remove a person, or devices from one.")

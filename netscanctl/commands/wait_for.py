@@ -30,9 +30,9 @@ PERSON_STATUS = {"online": "home", "offline": "away"}
 """Status of devices that is waited for → that of a person."""
 
 
-@click.command("wait-for", short_help="Wait until devices are online or offline.")
+@click.command("wait-for", short_help="Wait until devices are online or offline, or people home or away.")
 @click.argument("devices", metavar="[DEVICE...]", nargs=-1, shell_complete=complete_device)
-@tag_option("devices")
+@tag_option("Also wait for the devices")
 @click.option("--any", "any_", is_flag=True, help="Wait for one of the devices, not for all.")
 @click.option("--offline", is_flag=True, help="Wait until the devices are offline.")
 @site_option
@@ -45,8 +45,8 @@ def command(
     """Wait until each DEVICE (its MAC, address, name or label) is online; all at the same time, or with --any, one.
 
     DEVICE may be the name of a person: waits until the person is home, with --offline until they are away.
-    A device that was never seen can be given by MAC or address. On a hub, a MAC may be at any site. --tag adds the
-    devices that have the tag at the start.
+    A device that was never seen can be given by MAC or address. On a hub, a MAC may be at any site. With --tag,
+    those devices count that have the tag at the start.
     """
     if not devices and not tag:
         raise click.UsageError("Missing argument 'DEVICE...' or option '--tag'.")

@@ -42,7 +42,7 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @site_option
 @click.option("--known", is_flag=True, help="Only devices that are marked as known.")
 @click.option("--not-known", is_flag=True, help="Only devices that are not marked as known.")
-@tag_option("devices")
+@tag_option("Only devices")
 @kind_option("changes")
 @click.option("--since", metavar="CURSOR", help="Resume after this cursor, without the list.")
 @click.option("--cursor-file", metavar="FILE", type=click.Path(dir_okay=False),

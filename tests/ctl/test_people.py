@@ -65,6 +65,8 @@ def test_devices_are_added_and_removed(ctl: Ctl, daemon: FakeDaemon) -> None:
         1, 'netscanctl: no person "Tom"; to list people: netscanctl people\n',
     )  # fmt: skip
     assert ctl.run("people", "add", "Jane", "--not-counting").returncode == 2
+    assert ctl.run("people", "rename", "Jane", "Jane Doe").returncode == 0
+    assert msgspec.json.decode(daemon.bodies[-1], type=PersonUpdate) == PersonUpdate(name="Jane Doe")
 
 
 def test_a_hub_and_an_older_netscand_have_no_people(ctl: Ctl, daemon: FakeDaemon) -> None:
