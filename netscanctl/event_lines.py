@@ -181,11 +181,17 @@ def detail(event: Event) -> str:
 
 
 def _person_detail(person: Person, was: Mapping[str, object]) -> str:
-    """Return the devices that a person got and lost, and the former name."""
-    before = {str(each["mac"]) for each in was.get("devices") or () if isinstance(each, dict)}  # type: ignore[attr-defined]
-    now = {each.mac for each in person.devices}
+    """Return the devices that a person got and lost, those that count or no longer do, and the former name."""
+    given: object = was.get("devices")
+    devices = given if isinstance(given, list) else []
+    before = {str(each["mac"]): each.get("counts") for each in devices if isinstance(each, dict)}
+    now = {each.mac: each.counts for each in person.devices}
     name = was.get("name")
-    parts = [f"+{clean(mac)}" for mac in sorted(now - before)] + [f"-{clean(mac)}" for mac in sorted(before - now)]
+    parts = [f"-{clean(mac)}" for mac in sorted(before.keys() - now)]
+    for mac, counts in now.items():
+        if before.get(mac) != counts:
+            what = "" if counts and mac not in before else " counts" if counts else " does not count"
+            parts.append(f"{'' if mac in before else '+'}{clean(mac)}{what}")
     return ", ".join(([f"was {clean(name)}"] if isinstance(name, str) and name != person.name else []) + parts)
 
 

@@ -134,6 +134,14 @@ def test_a_line_names_the_person() -> None:
     assert line.split()[2:5] == ["+", "person_home", "Jane"]
     assert line.endswith(f"{SEVEN} is online")
     assert "Jane" in format_event(told("person_away", person()), paint=plain, now=now, columns=80)
+    changed = told("person_changed", person())
+    for devices, text in (
+        ([], f"+{SEVEN}, +a4:83:e7:00:00:99 does not count"),
+        ([{"mac": SEVEN, "counts": False}, {"mac": "a4:83:e7:00:00:98"}],
+         f"-a4:83:e7:00:00:98, {SEVEN} counts, +a4:83:e7:00:00:99 does not count"),
+    ):  # fmt: skip
+        changed.previous = {"name": "Jo", "devices": devices}
+        assert f"was Jo, {text}; " in format_event(changed, paint=plain, now=now, columns=None)
 
 
 def test_a_rule_reports_that_a_person_comes_and_goes() -> None:

@@ -9,6 +9,7 @@ from tests.core import built_frames
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
+from tests.lab.test_daemon import wait_for
 from tests.web import selectors
 from tests.web.chromium import Chromium, Page
 from tests.web.conftest import CONFIG, URL
@@ -19,18 +20,18 @@ MAC, OTHER = "a4:83:e7:00:00:21", "5c:aa:fd:00:00:22"
 
 
 @pytest.fixture(scope="module")
-def guarded(shared_lab: Lab, chromium_is_there: None) -> Daemon:
+def crowd(shared_lab: Lab) -> Crowd:
+    return shared_lab.crowd()
+
+
+@pytest.fixture(scope="module")
+def guarded(shared_lab: Lab, crowd: Crowd, chromium_is_there: None) -> Daemon:
     """A daemon that serves nothing without a token."""
     file = shared_lab.folder / "tokens"
     file.write_text("".join(f"{role} {token}\n" for role, token in TOKENS.items()))
     file.chmod(0o640)
-    crowd = shared_lab.crowd()
     crowd.populate(["10.77.0.21", "10.77.0.22"], [MAC, OTHER])
-    daemon = shared_lab.daemon(f'{CONFIG}\n[access]\nothers = "none"\ntoken_file = "{file}"\n')
-    identifier = ("client_id", b"\0\1\0\1of-one-host")
-    for mac, ip in ((MAC, "10.77.0.21"), (OTHER, "10.77.0.22")):
-        crowd.send(built_frames.dhcp("request", identifier, mac=mac, ciaddr=ip))
-    return daemon
+    return shared_lab.daemon(f'{CONFIG}\n[access]\nothers = "none"\ntoken_file = "{file}"\n')
 
 
 @pytest.fixture
@@ -190,6 +191,7 @@ def test_tags_are_edited_in_bulk_and_filter_the_list(admin: Page, guarded: Daemo
     admin.js("document.querySelector('#tag').value = 'iot'")
     admin.js("document.querySelector('#tag').dispatchEvent(new Event('change'))")
     admin.until(f"{selectors.ROWS}.length === 1")
+    admin.click("#actions summary")
     admin.click("#bulk")
     admin.until("document.querySelector('#ask-tags').open")
     admin.js("document.querySelector('#tags-add').value = 'shown'")
@@ -204,6 +206,7 @@ def test_tags_are_edited_in_bulk_and_filter_the_list(admin: Page, guarded: Daemo
 def test_a_person_is_added_and_shown(admin: Page, guarded: Daemon) -> None:
     """The row shows who is home, live; the dialog says which devices count."""
     admin.js("location.hash = ''")
+    admin.click("#actions summary")
     admin.click("#add-person")
     admin.until("document.querySelector('#ask-person').open")
     admin.js("document.querySelector('#person-name').value = 'Jane'")
@@ -227,8 +230,15 @@ def test_two_devices_are_merged_and_separated(admin: Page, guarded: Daemon) -> N
     assert guarded.get(f"/api/devices/{OTHER}")["kind"] == "speaker"
 
 
-def test_a_suggestion_is_dismissed_and_brought_back(admin: Page, guarded: Daemon) -> None:
+def test_a_suggestion_is_dismissed_and_brought_back(admin: Page, guarded: Daemon, crowd: Crowd) -> None:
     """The button of a device says that there is one; the dialog shows the evidence."""
+    identifier = ("client_id", b"\0\1\0\1of-one-host")
+    for mac, ip in ((MAC, "10.77.0.21"), (OTHER, "10.77.0.22")):
+        crowd.send(built_frames.dhcp("request", identifier, mac=mac, ciaddr=ip))
+    wait_for("the evidence", lambda: guarded.get("/api/suggestions")["suggestions"])
+    admin.js("location.hash = ''")
+    admin.until("document.querySelector('#device').hidden")
+    admin.js(f"location.hash = '{MAC}'")
     button = "document.querySelector('#device .merge').innerText"
     for marked, evidence, others in (
         (True, "Probably the same: same DHCP client identifier.", [OTHER]),

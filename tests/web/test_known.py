@@ -156,8 +156,8 @@ def test_the_shown_devices_are_saved_as_files(full: Page) -> None:
     full.until(f"{selectors.ROWS}.length === 1")
     before = len(full.requested)
     for value in ("csv", "json"):
-        full.click("#export summary")
-        full.click(f"#export [value={value}]")
+        full.click("#actions summary")
+        full.click(f"#actions [value={value}]")
     text, name, listed, other = full.js("Promise.all(saved.map((each) => each.text?.() ?? each))")
     assert name.endswith(".csv")
     assert other.endswith(".json")
@@ -165,7 +165,7 @@ def test_the_shown_devices_are_saved_as_files(full: Page) -> None:
     assert NAME in text.splitlines()[1]
     assert [device["mac"] for device in json.loads(listed)["devices"]] == [PI]
     assert len(full.requested) == before
-    assert not full.js("document.querySelector('#export').open")
+    assert not full.js("document.querySelector('#actions').open")
 
 
 def test_filter_and_export_need_no_mouse(full: Page) -> None:
@@ -173,11 +173,11 @@ def test_filter_and_export_need_no_mouse(full: Page) -> None:
     full.js("document.querySelector('#not-known').focus()")
     full.key(" ")
     full.until(f"!{selectors.row(PI_IP)} && !!{selectors.row(TV_IP)}")
-    full.js("document.querySelector('#export summary').focus()")
+    full.js("document.querySelector('#actions summary').focus()")
     full.key("Enter")
-    full.until("document.querySelector('#export').open")
+    full.until("document.querySelector('#actions').open")
     full.key("Tab")
     assert "CSV" in full.js("document.activeElement.innerText")
     full.key("Escape")
-    full.until("!document.querySelector('#export').open")
+    full.until("!document.querySelector('#actions').open")
     assert full.js("document.activeElement.tagName") == "SUMMARY", "the focus is not lost"

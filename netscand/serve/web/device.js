@@ -158,7 +158,7 @@ export class DevicePane {
     this.hours.replaceChildren();
     say(this.result, "");
     this.element.scrollTop = 0;
-    this.single = null;
+    this.single = this.merging.device = null;
     this.draw();
     this.#fetchPresence();
     this.refresh();

@@ -36,11 +36,11 @@ export const asJson = (devices) => `${JSON.stringify({ devices }, null, 2)}\n`;
 /** Offer `devices()` as files in a menu. */
 export function exportFrom(menu, devices) {
   menu.addEventListener("click", ({ target }) => {
-    const format = target.closest("button")?.value;
+    const button = target.closest("button"), format = button?.value;
+    if (button) menu.open = false;
     if (!format) return;
     const name = `netscand-devices-${new Date().toLocaleDateString("sv")}.${format}`; // 2026-11-30
     format === "csv" ? save(name, "text/csv", asCsv(devices())) : save(name, "application/json", asJson(devices()));
-    menu.open = false;
   });
   document.addEventListener("click", ({ target }) => { if (!menu.contains(target)) menu.open = false; });
 }

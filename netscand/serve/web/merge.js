@@ -12,7 +12,7 @@ export class MergeButton {
     this.element = el("button", { type: "button", class: "merge", onclick: () => this.#press() }, "Merge…");
   }
 
-  /** Take the device that is shown; once for each, ask whether another one is probably the same, and say so. */
+  /** Take the device that is shown; once, until `device` is null, ask whether another one is probably the same, and say so. */
   async draw(device) {
     if (this.device?.mac === device.mac && this.role === this.lan.role) return;
     [this.device, this.role] = [device, this.lan.role];

@@ -283,7 +283,7 @@ find("#table").tHead.addEventListener("click", (event) => {
   const sort = event.target.closest("th")?.dataset.sort;
   if (sort) query({ sort, descending: view.query.sort === sort && !view.query.descending });
 });
-exportFrom(find("#export"), () => view.rows.map((device) => lan.devices.get(deviceKey(device)) || device));
+exportFrom(find("#actions"), () => view.rows.map((device) => lan.devices.get(deviceKey(device)) || device));
 find("#scan").addEventListener("click", () => scan.start(view.query.network ? [view.query.network] : [], view.query.site));
 find(".views").addEventListener("click", (event) => {
   const button = event.target.closest("button");
@@ -300,9 +300,9 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
     search.focus();
   } else if (event.key === "Escape") {
-    if (find("#export").open) {
-      find("#export").open = false;
-      find("#export summary").focus();
+    if (find("#actions").open) {
+      find("#actions").open = false;
+      find("#actions summary").focus();
     } else if (typing?.closest("#device")) typing.blur(); // keeps the text that was typed
     else if (pane.mac && typing !== search) open(null);
     else if (view.query.text) {

@@ -6,10 +6,9 @@ import { ask } from "./rest.js";
 import { displayName, errorText, inFull, moment } from "./words.js";
 
 const path = (name) => `api/people/${encodeURIComponent(name)}`;
-const WORDS = { home: "home", away: "away", unknown: "unknown" };
 
 export class People {
-  /** `lan`; `element`: the row; `notice(text)`; `add`: the button that adds a person; `token(why)` asks for a token. */
+  /** `lan`; `element`: the row; `notice(text)`; `add`: the button that adds a person. */
   constructor({ lan, element, add, notice }) {
     Object.assign(this, { lan, element, add, notice });
     this.drawn = "";
@@ -30,7 +29,7 @@ export class People {
 
   #item(person) {
     const dot = el("i", { class: `dot ${{ home: "online", away: "offline" }[person.status] || "unknown"}`, "aria-hidden": "true" });
-    const since = el("small", { class: "faint" }, `${WORDS[person.status] || person.status} since ${moment(person.status_since)}`);
+    const since = el("small", { class: "faint" }, `${person.status} since ${moment(person.status_since)}`);
     const title = `${person.reason}; since ${inFull(person.status_since)}`;
     return el("li", {}, el("button", { type: "button", title, onclick: () => this.#edit(person) }, dot, el("b", {}, person.name), " ", since));
   }
@@ -74,7 +73,7 @@ const MOST = 500; // devices in the dialog: those of the person first
 
 /** Return the row of a device: it is not the person's, it counts, or it does not. */
 function choice(device, mine, admin) {
-  const options = [["", "–"], ["counts", "counts"], ["owned", "does not count"]].map(([value, text]) => new Option(text, value));
+  const options = [["", "not theirs"], ["counts", "counts"], ["owned", "does not count"]].map(([value, text]) => new Option(text, value));
   const select = el("select", { disabled: !admin, "aria-label": displayName(device) }, ...options);
   select.value = mine.has(device.mac) ? (mine.get(device.mac) ? "counts" : "owned") : "";
   const row = el("li", {}, el("span", {}, displayName(device), " ", el("small", { class: "faint" }, device.mac)), select);
