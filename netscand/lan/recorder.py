@@ -7,12 +7,14 @@ from dataclasses import replace
 from itertools import groupby
 from math import inf
 from operator import attrgetter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from netscand.core.model import Busy, Ip, Mac, Network
 from netscand.lan import pcap
-from netscand.lan.anonymise import Anonymiser
 from netscand.lan.capture import Frame
+
+if TYPE_CHECKING:
+    from netscand.lan.anonymise import Anonymiser
 
 MOST_A_SECOND = 2_000
 """Maximum frames recorded in a second: anonymising one takes up to 0.1 ms."""
@@ -35,7 +37,7 @@ class Recording:
     """Frames since its start, as blocks of pcapng."""
 
     def __init__(
-        self, networks: Iterable[Network], program: str, unix: Callable[[float], float], anonymiser: Anonymiser | None
+        self, networks: Iterable[Network], program: str, unix: Callable[[float], float], anonymiser: "Anonymiser | None"
     ) -> None:
         self._anonymise = anonymiser.frame if anonymiser is not None else bytes
         self._unix = unix
@@ -121,7 +123,11 @@ class Recorder:
         if self._recording is not None:
             raise Busy("a capture is being made; try again when it has ended")
         scanned = [network for network in self._networks().values() if network.state in ("up", "silent")]
-        anonymiser = Anonymiser() if anonymise else None
+        anonymiser = None
+        if anonymise:
+            from netscand.lan.anonymise import Anonymiser  # rarely needed, and 0.1 MiB
+
+            anonymiser = Anonymiser()
         recording = self._recording = Recording(scanned, self._program, self._unix, anonymiser)
         self._wire.tap(recording.record)
         return recording
@@ -132,6 +138,6 @@ class Recorder:
         self._recording = None
 
 
-def _without_macs(network: Network, anonymiser: Anonymiser) -> Network:
+def _without_macs(network: Network, anonymiser: "Anonymiser") -> Network:
     own6 = Ip(anonymiser.ip6(network.own6)) if network.own6 is not None else None
     return replace(network, mac=Mac(anonymiser.mac(network.mac)), own6=own6)
