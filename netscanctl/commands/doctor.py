@@ -11,7 +11,8 @@ from netscanctl.cli import Session
 from netscanctl.client import CHECK_URL, Failure, Incompatible, NotPermitted, admin_hint
 from netscanctl.connect_hint import service_state, start_hint
 from netscanctl.doctor import daemon_checks, local_checks
-from netscanctl.doctor.result import collect, failed, format_results
+from netscanctl.doctor.result import collect, format_results
+from netscand.check_results import failed
 from netscand.checkout import CHECKOUT
 from netscand.protocol import CheckResult, DaemonStatus
 

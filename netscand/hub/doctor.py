@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 import msgspec
 
 from netscand import sites
+from netscand.check_results import failed, ok, report, warning
 from netscand.config import ConfigError
 from netscand.hub import settings
 from netscand.hub.administration import NO_ANSWER, places_of, reload_keys, sites_of_hub
 from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
 from netscand.hub.places import SOON, Places, ends_within, openssl
 from netscand.hub.server_config import accounts_text
-from netscand.protocol import CheckReport, CheckResult, Site
+from netscand.protocol import CheckResult, Site
 
 LEAST_FREE = 0.1
 """Part of the disk that must be free."""
@@ -36,21 +37,6 @@ HINTS = {
 """For a problem of a site; others need nothing, or journalctl."""
 
 
-def ok(check: str, found: str, hint: str | None = None) -> CheckResult:
-    """Return the result of a check that passed."""
-    return CheckResult(check=check, verdict="ok", found=found, hint=hint)
-
-
-def warning(check: str, found: str, hint: str) -> CheckResult:
-    """Return the result for a hub that works, with restrictions."""
-    return CheckResult(check=check, verdict="warning", found=found, hint=hint)
-
-
-def failed(check: str, found: str, hint: str) -> CheckResult:
-    """Return the result for a hub that cannot work."""
-    return CheckResult(check=check, verdict="failed", found=found, hint=hint)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of doctor."""
     parser.add_argument(
@@ -61,17 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Run all checks, and print their results; return 1 if one failed. Raises ConfigError."""
-    checks = list(examine(places_of(arguments), repair=arguments.repair))
-    report = CheckReport(ok=all(one.verdict != "failed" for one in checks), checks=checks)
+    found = report(examine(places_of(arguments), repair=arguments.repair))
     if arguments.json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
-        widest = max(len(one.check) for one in checks)
-        for one in checks:
+        widest = max(len(one.check) for one in found.checks)
+        for one in found.checks:
             sys.stdout.write(f"{one.verdict:<7}  {one.check:<{widest}}  {one.found}\n")
             if one.hint:
                 sys.stdout.write(f"{'':<7}  {'':<{widest}}  → {one.hint}\n")
-    return 0 if report.ok else 1
+    return 0 if found.ok else 1
 
 
 def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
