@@ -23,7 +23,7 @@ from netscanctl.stream import Received
 from netscand import __version__
 from netscand.config import ConfigError
 from netscand.protocol import Event, ServerMessage
-from netscand.service import Watchdog
+from netscand.service import Watchdog, notifier
 
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
 """sysexits.h: a component failed; configuration."""
@@ -133,9 +133,7 @@ class Program(Generic[T]):
         return code
 
     async def _run(self, daemon: Daemon, table: T) -> None:
-        from sdnotify import SystemdNotifier
-
-        notify = SystemdNotifier().notify
+        notify = notifier()
         report = Report(self.name, daemon.address, notify)
         service = self.build(table, Context(daemon, report, credentials()))
         follower = StateFollower(daemon, report, service.on_message)

@@ -60,10 +60,10 @@ MAY = {
     "netscanctl/services/": (
         {"netscanctl.atomic_file", "netscanctl.client", "netscanctl.cursor_file", "netscanctl.documentation",
          "netscanctl.service_status", "netscanctl.services", "netscanctl.state", "netscanctl.stream", "netscanctl.text",
-         "netscand.config", "netscand.nats_settings", "netscand.protocol", "netscand.service.Watchdog",
+         "netscand.config", "netscand.nats_settings", "netscand.protocol", "netscand.service",
          "netscand.__version__", "msgspec", "prometheus_client", "aiohttp", "sdnotify", "paho", "netscand.sites",
          "nats", "nkeys"},
-        "a service follows the stream as any client does (law 10); it shares the reading of TOML and the watchdog",
+        "a service follows the stream as any client does (law 10); it shares TOML and what systemd needs",
     ),
     "netscanctl/": (
         {"netscanctl", "netscand.check_results", "netscand.checkout", "netscand.protocol", "netscand.__version__",
