@@ -67,25 +67,6 @@ def print_line(line: str) -> None:
 # ---- init
 
 
-def add_init(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of init."""
-    parser.add_argument("host", nargs="?", metavar="HOST", help="name or address of this host, as the sites reach it")
-    parser.add_argument("--port", type=int, metavar="N", help="port of the server (default 4222)")
-    parser.add_argument(
-        "--size", type=int, metavar="GIB", help="GiB of the log at most (default 10, or half of the free disk)"
-    )
-    parser.add_argument(
-        "--certificate",
-        type=Path,
-        metavar="FILE",
-        help="certificate of the server, PEM, instead of one of our own authority",
-    )
-    parser.add_argument("--key", type=Path, metavar="FILE", help="private key of --certificate, PEM")
-    parser.add_argument(
-        "--no-commands", action="store_true", help="sites get no commands from here; for more than 1000 sites"
-    )
-
-
 def init(arguments: argparse.Namespace) -> int:
     """Set up the server, or what is missing of it. Raises ConfigError or ServerError."""
     places = places_of(arguments)
@@ -338,15 +319,6 @@ def _name(name: str) -> str:
     return name
 
 
-def add_add_site(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of add-site."""
-    parser.add_argument("name", metavar="NAME", help="name of the site")
-    parser.add_argument(
-        "--key", metavar="KEY", help="public key of the site; without it, print the command that the site runs"
-    )
-    parser.add_argument("--replace", action="store_true", help="replace the key of a site that has one")
-
-
 def add_site(arguments: argparse.Namespace) -> int:
     """Let a site publish; without its key, print what the site runs. Raises ConfigError or ServerError."""
     places, name, key = places_of(arguments), _name(arguments.name), arguments.key
@@ -391,12 +363,6 @@ def join_command(places: Places, name: str) -> str:
             raise ConfigError(f"[hub] ca_file {table.ca_file!r}: {error.strerror}; run netscand-hub init") from None
         words.append(f"--ca {base64.b64encode(ssl.PEM_cert_to_DER_cert(pem)).decode()}")
     return " ".join(words)
-
-
-def add_remove_site(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of remove-site."""
-    parser.add_argument("name", metavar="NAME", help="name of the site")
-    parser.add_argument("--purge", action="store_true", help="delete its events and its devices from the log, too")
 
 
 def remove_site(arguments: argparse.Namespace) -> int:

@@ -37,14 +37,6 @@ HINTS = {
 """For a problem of a site; others need nothing, or journalctl."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of doctor."""
-    parser.add_argument(
-        "--repair", action="store_true", help="correct streams and keys; rebuild derived streams of the log"
-    )
-    parser.add_argument("--json", action="store_true", help='print an object with "ok" and the list "checks"')
-
-
 def doctor(arguments: argparse.Namespace) -> int:
     """Run all checks, and print their results; return 1 if one failed. Raises ConfigError."""
     found = report(examine(places_of(arguments), repair=arguments.repair))
