@@ -292,7 +292,8 @@ def test_a_revoked_key_is_out_at_once_and_others_stay(own: HubServer) -> None:
 
     run(work(revoke))
     assert own.subjects() == {MINE: 1, OTHERS: 2}
-    assert "2 messages deleted" in own.hub("remove-site", "house", "--purge").replace("3 messages", "2 messages")
+    # One to three: a derived stream may not have had the message yet, and then never gets it.
+    assert re.search(r"\b[1-3] messages deleted", own.hub("remove-site", "house", "--purge"))
     assert own.subjects() == {OTHERS: 2}
     assert "NAME house: no such site; known: school" in own.hub("remove-site", "house", code=78)
     own.join("house")
