@@ -30,7 +30,7 @@ OF_CONFIGURATION = ("configuration", "socket", "database")
 def command(session: Session, config: str | None, as_json: bool) -> None:
     """Check the daemon, and say how to fix problems; if it is not running, check what it needs to start on this host.
 
-    Sends no frames itself, but asks a running daemon to scan its gateways. Exits with 1 if a check failed.
+    Sends no frames itself, but makes a running daemon scan its gateways. Exits with 1 if a check failed.
     """
     report = collect(examine(session, config))
     terminal = session.terminal

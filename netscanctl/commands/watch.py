@@ -52,7 +52,7 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @click.option("--json", "as_json", is_flag=True, help="Print the messages of the stream as received, one per line.")
 @click.option("--table", "as_table", is_flag=True, help="Full-screen live table; press ? for its keys, q to quit.")
 @click.option("--exec", "program", metavar="CMD",
-              help="Run CMD for each change, with its JSON on stdin, its fields in NETSCAND_… variables.")  # fmt: skip
+              help="Run CMD for each change: its JSON on stdin, its fields in NETSCAND_… variables.")  # fmt: skip
 @click.pass_obj
 def command(
     session: Session, text: str | None, network: str | None, known: bool, not_known: bool, kinds: tuple[str, ...],

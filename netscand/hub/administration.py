@@ -90,7 +90,7 @@ def init(arguments: argparse.Namespace) -> int:
         systemctl("enable", "--now", "netscand-hub.service")
         _until_hub_answers(settings.load(places.config).listen.unix)
         print_line("netscand-hub.service: running")
-    print_line("next, at each site: the command that this prints: netscand-hub add-site NAME")
+    print_line("next, for each site: run netscand-hub add-site NAME; it prints the command to run at the site")
     return 0
 
 
@@ -113,7 +113,7 @@ def _make_files(places: Places, arguments: argparse.Namespace, host: str, port: 
     """Make keys, certificates and configuration where they are missing; return whether a restart is needed."""
     path = places.file("server.conf")
     if path.exists() and not re.search(rf'(?m)^listen: ".*:{port}"$', path.read_text()):
-        raise ConfigError(f"{path} listens elsewhere than on port {port}: correct it, or delete it and run this again")
+        raise ConfigError(f"{path} does not listen on port {port}: correct it, or delete it and run this again")
     if path.exists() and arguments.size is not None:
         raise ConfigError(
             f"--size: {path} has max_file_store already: correct it, or delete the file and run this again"
@@ -144,7 +144,7 @@ def _seed(path: Path) -> str:
     """Return the private key in a file, which is made if there is none. Raises ConfigError."""
     if not path.exists():
         write(path, f"{new_key()[0]}\n".encode(), 0o600)
-        print_line(f"{path}: a new key, which only root reads")
+        print_line(f"{path}: new key, readable only by root")
     text = Places(path).seed(path)
     if not nats_settings.SEED.fullmatch(text):
         raise ConfigError(f"{path}: not a private key; delete it, and run netscand-hub init again")
@@ -258,7 +258,7 @@ def sites_of_hub(path: str) -> list[Site]:
 
 
 def _until_hub_answers(path: str) -> None:
-    """Wait until the hub serves: its unit has started before, when it begins to read the log. Raises ServerError."""
+    """Wait until the hub serves clients, which is later than its unit's start. Raises ServerError."""
     until = time.monotonic() + START
     while True:
         try:
@@ -272,7 +272,7 @@ def _until_hub_answers(path: str) -> None:
 
 
 def _free_port(places: Places, port: int) -> None:
-    """Stop Debian's server as it is after its installation. Raises ConfigError if another program has the port."""
+    """Stop Debian's server if it was only installed. Raises ConfigError if another program uses the port."""
     conf = Path("/etc/nats-server.conf")
     as_shipped = conf.exists() and set(conf.read_text().splitlines()) - {""} <= DEBIANS_OWN
     if places.has_units and booted() and as_shipped and is_enabled("nats-server.service"):
@@ -295,7 +295,7 @@ def _free_port(places: Places, port: int) -> None:
 
 
 def reload_keys(places: Places, change: Callable[[Keys], Keys] = lambda keys: keys) -> None:
-    """Change the keys, and let the server take them; if it does not, all is as before. Raises ServerError."""
+    """Change the keys, and reload them in the server; if it refuses, restore the old ones. Raises ServerError."""
     before = places.read_keys()
     try:
         # Twice: after the first, nats-server 2.10 to 2.15 lets a new account import from the log's former account.
@@ -304,7 +304,7 @@ def reload_keys(places: Places, change: Callable[[Keys], Keys] = lambda keys: ke
             places.write_keys(structs.replace(change(before), probe=probe))
             if process(places) is None:
                 print_line(
-                    f"no NATS server runs here with {places.file('server.conf')}: it takes this change when it starts"
+                    f"no NATS server runs here with {places.file('server.conf')}: the change takes effect at its start"
                 )
                 return
             reload(places, settings.load(places.config).hub, seed)
@@ -339,10 +339,10 @@ def add_site(arguments: argparse.Namespace) -> int:
         )
     owner = next((site for site, one in keys.sites.items() if one == key), None)
     if owner == name:
-        print_line(f"site {name} has this key already")
+        print_line(f"site {name} already has this key")
         return 0
     if owner is not None or key in (keys.admin, keys.hub):
-        raise ConfigError(f"--key {key}: it is the key of {owner or 'this hub'} already; make another one for {name}")
+        raise ConfigError(f"--key {key}: already the key of {owner or 'this hub'}; make another one for {name}")
     if name in keys.sites and not arguments.replace:
         raise ConfigError(
             f"NAME {name}: taken by the key {keys.sites[name]}; choose another name, or replace the key: --replace"
@@ -402,7 +402,7 @@ async def purge(server: LogServer, site: str) -> int:
 
 
 async def until_followed(server: LogServer, stream: str) -> None:
-    """Wait until a derived stream has everything of the log, for a while."""
+    """Wait, at most START, until a derived stream has everything that is in the log."""
     until = time.monotonic() + START
     while time.monotonic() < until:
         answer: dict[str, Any] = await server.request(f"STREAM.INFO.{stream}")

@@ -69,7 +69,7 @@ def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
     except ConfigError as wrong:
         yield failed("files", "; ".join(wrong.faults), "as root; if a file is missing: netscand-hub init")
     except ServerError as error:
-        yield failed("server", str(error), "then run netscand-hub doctor again")
+        yield failed("server", str(error), "correct it, then run netscand-hub doctor again")
     yield from check_sites(config.listen.unix, places)
 
 
@@ -88,7 +88,7 @@ def check_files(places: Places) -> Iterator[CheckResult]:
     text = places.file("server.conf").read_text() if places.file("server.conf").exists() else ""
     if not re.search(r"(?m)^\s*sync_interval:\s*always\b", text):
         hint = f"add sync_interval: always to jetstream in {places.file('server.conf')}, then restart the server"
-        yield warning("server.conf", "an acknowledged event may be lost with the power", hint)
+        yield warning("server.conf", "a power loss may lose events that were acknowledged", hint)
 
 
 def check_rights(places: Places, *, repair: bool) -> Iterator[CheckResult]:
@@ -96,12 +96,12 @@ def check_rights(places: Places, *, repair: bool) -> Iterator[CheckResult]:
     keys = places.read_keys()
     path = places.file("accounts.conf")
     if (path.read_text() if path.exists() else "") == accounts_text(keys):
-        yield ok("rights", f"{len(keys.sites)} sites, each with its own key and no other right")
+        yield ok("rights", f"{len(keys.sites)} sites, each with a key for its own subjects only")
     elif repair:
         reload_keys(places)
-        yield ok("rights", f"{path}: written again, and the server has it")
+        yield ok("rights", f"{path}: written again, and loaded by the server")
     else:
-        yield failed("rights", f"{path} is not what netscand-hub makes of keys.json", REPAIR)
+        yield failed("rights", f"{path} does not match keys.json", REPAIR)
 
 
 def check_certificate(places: Places) -> Iterator[CheckResult]:
@@ -142,9 +142,8 @@ async def check_server(server: LogServer, places: Places, *, repair: bool) -> li
         )
     else:
         running = f"nats-server {version.major}.{version.minor}.{version.patch} answers"
-        results.append(
-            ok("server", running + ("" if process(places) else ", on another host or not started by our unit"))
-        )
+        elsewhere = "" if process(places) else ", on another host, or not started by netscand-nats.service"
+        results.append(ok("server", running + elsewhere))
     info = await server.request("INFO")
     if info.get("error"):
         return [*results, failed("server", f"no JetStream: {info['error'].get('description')}", "netscand-hub init")]
@@ -159,7 +158,7 @@ async def check_server(server: LogServer, places: Places, *, repair: bool) -> li
 
 
 async def check_stream(server: LogServer, stream: dict[str, object], *, repair: bool) -> CheckResult:
-    """Check that a stream is there, and configured as we make it."""
+    """Check that a stream exists, with our configuration."""
     name = str(stream["name"])
     found = await server.request(f"STREAM.INFO.{name}")
     if repair:
@@ -170,7 +169,7 @@ async def check_stream(server: LogServer, stream: dict[str, object], *, repair: 
         return failed(name, f"the stream is missing: {found['error'].get('description')}", REPAIR)
     elif wrong := differences(found["config"], stream):
         shown = ", ".join(f"{key} is {found['config'].get(key)!r}" for key in wrong)
-        return warning(name, f"configured otherwise than by netscand-hub: {shown}", REPAIR)
+        return warning(name, f"the configuration differs from that of netscand-hub: {shown}", REPAIR)
     state = found["state"]
     lag = sum(source.get("lag", 0) for source in found.get("sources") or ())
     behind = f", {lag} messages behind the log" if lag else ""
@@ -178,7 +177,7 @@ async def check_stream(server: LogServer, stream: dict[str, object], *, repair: 
 
 
 async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]], *, repair: bool) -> CheckResult:
-    """Check that each derived stream has only what is in the log; after different restores, one is ahead of it."""
+    """Check that each derived stream has only messages of the log; after a restore, a stream may be ahead of it."""
     log = (await server.request(f"STREAM.INFO.{sites.LOG}"))["state"]
     ahead = [
         name for name in (sites.STATE, sites.CURSOR) if await is_ahead(server, name, log["first_seq"], log["last_seq"])
@@ -188,7 +187,7 @@ async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]],
     if not repair:
         return failed(
             "derived",
-            f"{' and '.join(ahead)}: messages that the log does not have, as after different restores",
+            f"{' and '.join(ahead)}: messages that the log does not have, as after a restore of only one of them",
             REPAIR,
         )
     for name in ahead:
@@ -198,7 +197,7 @@ async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]],
     return ok(
         "derived",
         f"{' and '.join(ahead)}: created again from the log",
-        "a device without an event in the log comes back with its next event",
+        "a device that has no event in the log is missing until its next event",
     )
 
 
@@ -223,7 +222,7 @@ async def is_ahead(server: LogServer, stream: str, first: int, last: int) -> boo
 
 
 async def direct(server: LogServer, stream: str, which: dict[str, object]) -> dict[str, str]:
-    """Return the headers of a message in a stream; of one that is not there, only its status."""
+    """Return the headers of a message in a stream; if there is no such message, only its status."""
     message = await server.raw(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(which))
     return {str(key): value for key, value in (message.headers or {}).items()}
 
@@ -237,7 +236,7 @@ def check_sites(socket: str, places: Places) -> Iterator[CheckResult]:
         found = sites_of_hub(socket)
     except NO_ANSWER as error:
         reason = getattr(error, "strerror", None) or str(error) or "no answer"
-        yield warning("hub", f"netscand-hub does not run: {socket}: {reason}", "systemctl start netscand-hub")
+        yield warning("hub", f"netscand-hub is not running: {socket}: {reason}", "systemctl start netscand-hub")
         return
     try:
         expected: Collection[str] = places.read_keys().sites
@@ -245,7 +244,7 @@ def check_sites(socket: str, places: Places) -> Iterator[CheckResult]:
         expected = ()
     troubles = dict(problems(found, expected))
     good = len({site.site for site in found} - {site for sites in troubles.values() for site in sites})
-    yield ok("sites", f"{good} of {len(found)} connected, with this version, and without a problem")
+    yield ok("sites", f"{good} of {len(found)} are connected, have this version, and have no problem")
     for word, by_site in troubles.items():
         named = "; ".join(f"{site}: {why}" for site, why in list(by_site.items())[:NAMED])
         others = f"; and {len(by_site) - NAMED} others" if len(by_site) > NAMED else ""
@@ -262,7 +261,7 @@ def problems(found: list[Site], expected: Collection[str]) -> Iterator[tuple[str
         for word, why in zip(site.problems, site.why, strict=True):
             by_word.setdefault(word, {})[site.site] = why
     for name in sorted(set(expected) - {site.site for site in found}):
-        by_word.setdefault("missing", {})[name] = "has a key, and has published nothing"
+        by_word.setdefault("missing", {})[name] = "has a key, but has published nothing"
     yield from by_word.items()
 
 

@@ -349,7 +349,7 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
     said = own.hub("doctor", code=1)
     assert f"{sites.STATE} and {sites.CURSOR}: messages that the log does not have" in said
     assert "max_age is 1000000000000" in said
-    assert "is not what netscand-hub makes of keys.json" in said
+    assert "does not match keys.json" in said
     own.hub("doctor", "--repair")
     report = json.loads(own.hub("doctor", "--json"))
     assert report["ok"]
@@ -361,7 +361,7 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
     """A wrong clock, another version, a site that published nothing; and in one line that no hub runs."""
     own.join("school")
     said = own.hub("doctor")
-    (line,) = [one for one in said.splitlines() if "netscand-hub does not run" in one]
+    (line,) = [one for one in said.splitlines() if "netscand-hub is not running" in one]
     assert line.startswith("warning  hub ")
     assert str(own.folder / "hub.sock") in line
     argv = [sys.executable, "-m", "netscand.hub", "--config", str(own.config)]
@@ -373,7 +373,7 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
         alive = sites.Alive(
             cursor=None, now="2001-02-03T04:05:06Z", instance="x", version="0.0.9", backlog=0, commands=False
         )
-        while "of 1 connected" not in await asyncio.to_thread(own.hub, "doctor"):
+        while "of 1 are connected" not in await asyncio.to_thread(own.hub, "doctor"):
             await site.publish(sites.alive_subject("house"), protocol.encode(alive))
             await site.flush()
         await site.close()
@@ -384,10 +384,10 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
     finally:
         process.terminate()
         process.wait()
-    assert "0 of 1 connected, with this version" in said
+    assert "0 of 1 are connected, have this version" in said
     assert re.search(r"house: the site's clock is \d+ s behind\n.* set the clock there", said)
     assert f"house: the site has netscand 0.0.9, this hub {__version__}\n" in said
-    assert "school: has a key, and has published nothing\n" in said
+    assert "school: has a key, but has published nothing\n" in said
 
 
 def test_silent_sites_are_named_in_one_line() -> None:
@@ -412,11 +412,11 @@ def test_errors_name_the_place_and_what_to_do(hub: HubServer, folder: Path) -> N
         (("add-site", "a.b"), "NAME 'a.b': expected 1 to 32 letters, digits, - or _"),
         (("add-site", "x", "--key", "Uxx"), "--key 'Uxx': expected a public key, U and 55 characters"),
         (("add-site", "x", "--key", "SUAxx"), "--key (hidden): expected a public key, U and 55 characters; that is"),
-        (("add-site", "x", "--key", house), f"--key {house}: it is the key of house already"),
+        (("add-site", "x", "--key", house), f"--key {house}: already the key of house"),
         (("add-site", "house", "--key", public), f"NAME house: taken by the key {house}; choose another name"),
         (("init", "a b"), "HOST 'a b': expected a name or an address, such as hub.example.org"),
         (("init", "localhost", "--port", "70000"), "--port 70000: expected a number from 1 to 65535"),
-        (("init", "localhost", "--port", "1"), "listens elsewhere than on port 1: correct it, or delete it"),
+        (("init", "localhost", "--port", "1"), "does not listen on port 1: correct it, or delete it"),
         (("init", "--certificate", "/x"), "--certificate and --key belong together"),
         (("init", "--certificate", "/x", "--key", "/x"), "--certificate '/x': No such file or directory"),
     ):  # fmt: skip
