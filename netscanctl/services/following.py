@@ -1,7 +1,7 @@
-"""The two ways to follow the daemon: every event at least once, and the present state.
+"""The two ways to follow the daemon: every event at least once, and the current state.
 
-They use a connection each. The events resume at the saved cursor, however old it is; the state begins with a snapshot.
-So a target that is away delays events, which wait in the daemon's history, but never the state.
+Each uses a connection of its own. The events resume at the saved cursor, however old it is; the state begins with a
+snapshot. So a target that does not answer delays events, which wait in the daemon's history, but never the state.
 """
 
 import asyncio

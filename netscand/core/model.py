@@ -31,9 +31,9 @@ ALL_NODES = Ip(b"\xff\x02" + bytes(13) + b"\x01")
 
 
 class StoredTime(float):
-    """Monotonic time of an earlier run, with the unix time that was stored: clients get that, whatever the clock says.
+    """Monotonic time of an earlier run, with the unix time that was stored, which clients get whatever the clock shows.
 
-    As a number it is as good as the clock was at the start.
+    As a number, it is as accurate as the clock was at the start.
     """
 
     __slots__ = ("unix",)
@@ -359,7 +359,7 @@ class Device:
 
     @property
     def key(self) -> Mac:
-        """Return what identifies it among the devices that are served; a device of a hub of sites has another key."""
+        """Return what identifies the device among all that are served; on a hub, the key contains the site."""
         return self.mac
 
     @property
@@ -562,7 +562,7 @@ NO_ANNOTATIONS: Mapping[str, object] = {"label": None, "known": False, "notes": 
 
 
 def annotations(device: Device) -> dict[str, object]:
-    """Return a user's annotations of a device, by their wire names; those that are not set are left out."""
+    """Return a user's annotations of a device, by their wire names, without those that are not set."""
     values = {
         "label": device.label, "known": device.known, "notes": device.notes, "patience": device.presence.chosen,
         "kind": chosen_kind(device),
@@ -571,9 +571,9 @@ def annotations(device: Device) -> dict[str, object]:
 
 
 def move_annotations(old: Device, new: Device, now: float) -> list[Event]:
-    """Move a user's annotations from one device to another, which is the same one under another MAC.
+    """Move a user's annotations from one device to another, which is the same device under another MAC.
 
-    What `old` does not have stays as it is at `new`. Return the events, that of `old` first.
+    Annotations that `old` does not have stay as they are at `new`. Return the events, that of `old` first.
     """
     found = annotations(old)
     cleared, taken = annotate(old, NO_ANNOTATIONS, now), annotate(new, found, now)

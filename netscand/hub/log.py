@@ -1,8 +1,8 @@
-"""Reads the log of all sites into the view, and follows it; and what clients ask of its past.
+"""The log of all sites: reads it into the view and follows it; answers queries of clients about the past.
 
 A cursor of the hub is the log's identity, a mark of the message, and its number: `IDENTITY+MARK-NUMBER`. Every hub
-gives a message the same cursor, and none accepts that of a message which a restore of the server's disk has taken away,
-for the one that has its number now has another mark.
+gives a message the same cursor. If a restore of the server's disk has removed a message, no hub accepts its cursor,
+because the message that has its number now has another mark.
 """
 
 import asyncio
@@ -122,9 +122,9 @@ class Log:
         return found
 
     async def until_read(self, cursor: str) -> None:
-        """Wait until a client can continue behind a cursor, for AHEAD at most.
+        """Wait, at most AHEAD, until a client can continue after a cursor.
 
-        Another hub may have read more than this one, and what a client missed is read from the server.
+        Another hub may have read more than this one, and the messages that a client missed are read from the server.
         """
         ends = time.monotonic() + AHEAD
         with suppress(CursorGone, ValueError, ServerError):
@@ -210,7 +210,7 @@ class Log:
         self.ready.set()
 
     async def _continues(self, connection: Connection, state: StreamState) -> bool:
-        """Return whether the log is the one that was read, and still has what was read."""
+        """Return whether this is the log that was read before, with everything that was read."""
         if not self._created or self._lacks:
             return False
         if state.created != self._created or state.last < self.sequence:
@@ -324,7 +324,7 @@ class Log:
                     return
 
     async def _fix(self, connection: Connection, site: Site) -> None:
-        """Get what is missing of a site: from itself, where it allows that; else its last values from the log."""
+        """Get missing events of a site: from the site, if it accepts commands, else its last values from the log."""
         now = time.monotonic()
         if site.alive is not None and site.alive.commands and site.requested_at is None and site.cursor is not None:
             site.requested_at = now

@@ -1,4 +1,4 @@
-"""What differs in the server of clients on a hub: devices are of sites, and each client may be limited to some."""
+"""What a hub changes in the server of clients: each device has a site, and a client may be limited to some sites."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,7 +173,7 @@ class SiteHistoryApi(HistoryApi):
     """Handlers of the past."""
 
     async def reach(self, since: str) -> None:
-        """Wait until the hub has read what a client has."""
+        """Wait until the hub has read up to a client's cursor."""
         await sites_behind(self).log.until_read(since)
 
     def _scope(self, request: web.Request) -> tuple[Mac | None, frozenset[str] | None]:

@@ -101,7 +101,7 @@ class View:
     # ---- what is missing
 
     def overdue(self, now: float) -> list[Site]:
-        """Return the sites of which events are missing for too long."""
+        """Return the sites whose events have been missing for too long."""
         return [
             site
             for site in self.sites.values()
@@ -129,7 +129,7 @@ class View:
     # ---- the start: the last message of each subject, in the order of the log
 
     def restore(self, message: Message, now: float) -> None:
-        """Take the last message of a subject. 100,000 of them are a start, so nothing is made for clients."""
+        """Take the last message of a subject. A start takes 100,000 of them, so nothing is made for clients."""
         _, _, name, what, *_ = message.subject.split(".")
         headers = message.headers
         site = self.sites.get(name) or self.site(name, now)

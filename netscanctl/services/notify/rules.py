@@ -88,7 +88,7 @@ class Engine:
         )
 
     def start(self, networks: Iterable[Network], now: float) -> None:
-        """Take a snapshot that no earlier state leads to: what it lists, and what first scans discover, is not new."""
+        """Take the first snapshot: its devices, and those that first scans discover, are not new."""
         self.state.now = max(self.state.now, now)
         self.state.unscanned = {
             network.id: None for network in networks if network.last_scan is None and network.state != "excluded"
@@ -263,7 +263,7 @@ class Engine:
         self._schedule(until, name, subject)
 
     def _report_postponed(self, name: str, slot: Slot, entry: Entry, now: float) -> None:
-        """Report what was postponed, unless that is what was reported before."""
+        """Report what was postponed, unless it equals what was reported before."""
         present = PRESENT.get(entry.event.kind)
         if slot.flapping:
             slot.flapping, entry.note = False, "steady again"
@@ -390,7 +390,7 @@ def _is_named(device: Device) -> bool:
 
 
 def _is_return(event: Event) -> bool:
-    """Return whether a device is only visible again: it was online before its network was in doubt."""
+    """Return whether a device can only be seen again: it was online before its network became silent or went down."""
     return event.kind == "online" and (event.previous or {}).get("status") == "unknown"
 
 
