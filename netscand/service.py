@@ -1,10 +1,11 @@
-"""What a process shares with systemd: signals, notifications, the watchdog (sd_notify(3), sd_watchdog_enabled(3))."""
+"""Interface of a process to systemd: signals, credentials, notifications, the watchdog (sd_notify(3))."""
 
 import asyncio
 import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from time import monotonic
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,12 @@ def notifier() -> Callable[[str], None]:
         sock.setblocking(False)
     # The library encodes Latin-1, and drops messages with other characters.
     return lambda state: found.notify(state.encode().decode("latin-1"))
+
+
+def credentials() -> Path | None:
+    """Return the folder of systemd's credentials (systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(folder) if folder else None
 
 
 def handle_signals(stop: asyncio.Event, reload: asyncio.Event) -> None:

@@ -3,7 +3,6 @@
 import argparse
 import faulthandler
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from netscand import __version__, nats_settings
 from netscand.config import ConfigError
 from netscand.hub import settings
 from netscand.hub.settings import DEFAULT
+from netscand.service import credentials
 
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 69, 75, 78
 """sysexits.h: a component failed; already running; configuration."""
@@ -110,12 +110,6 @@ def main() -> None:
         sys.exit(_print_error("nats-py or python3-nacl is missing; to install it, see docs/sites.md", EX_CONFIG))
     except ConfigError as wrong:
         sys.exit(_print_error("\nnetscand-hub: ".join(wrong.faults), EX_CONFIG))
-
-
-def credentials() -> Path | None:
-    """Return the folder of systemd's credentials (systemd.exec(5))."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    return Path(folder) if folder else None
 
 
 def _check_config(path: Path, *, required: bool) -> int:

@@ -10,13 +10,14 @@ from pathlib import Path
 from netscanctl.client import Daemon, Failure
 from netscanctl.documentation import documentation
 from netscanctl.services import services_file
-from netscanctl.services.program import EX_CONFIG, EX_UNAVAILABLE, Context, Program, Service, credentials
+from netscanctl.services.program import EX_CONFIG, EX_UNAVAILABLE, Context, Program, Service
 from netscanctl.services.services_file import DEFAULT
 from netscanctl.services.uplink.publications import Publications
 from netscanctl.services.uplink.settings import KEY, Uplink, faults
 from netscanctl.stream import follow
 from netscand import nats_settings, sites
 from netscand.config import ConfigError
+from netscand.service import credentials
 
 DEFAULT_SIZE, LEAST_SIZE = 10.0, 10 * 2**20
 """Of the log: GiB, bytes."""
