@@ -200,7 +200,7 @@ LAST_OF_NEWCOMERS = 11
 scan, which begins at once, may find them at another one as well."""
 
 NEWCOMER = 5.0
-"""Seconds for which a device is such a newcomer, and within which two devices are seen at an address at once."""
+"""Seconds for which a device is such a newcomer, and within which two sightings at an address are simultaneous."""
 
 MOST_OTHERS = 2
 """Maximum other addresses of each device that are probed."""

@@ -57,7 +57,7 @@ def is_unsolicited(seen: Observation) -> bool:
 
 
 UNSETTLED = 300.0
-"""Seconds for which the devices of a network that goes down too often stay `unknown` after it did."""
+"""Seconds for which devices stay `unknown` after their network went down too often."""
 
 
 class Inventory(DueChecks):

@@ -180,7 +180,7 @@ class DeviceKinds:
         self._vendor = vendor
         self._by_mac = lru_cache(maxsize=1024)(self._of_prefix)
         self.due: set[Mac] = set()
-        """Devices whose kind may have changed without a frame of theirs, such as a new gateway."""
+        """Devices whose kind may have changed without a frame from them, such as a new gateway."""
         self._refused: set[Mac] = set()
         """Devices whose latest change the budget refused; it is tried again with their next evidence."""
 

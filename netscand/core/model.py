@@ -168,7 +168,7 @@ class Network:
     expected_dhcp: frozenset[bytes] = frozenset()
     """Addresses and MACs of the only DHCP servers that the user expects; empty: any."""
     expected_gateway: frozenset[bytes] = frozenset()
-    """The same of gateways."""
+    """The same for gateways."""
     probed: bool = True
     """Devices can be probed; False in a replay of a capture by a program that did not probe them."""
 
@@ -296,7 +296,7 @@ class Address:
     hostname: str | None = None
     """Name of the device behind this one that has it (core/relayed_names.py)."""
     foreign: bool = False
-    """It belongs to no network of this host on that interface: the device is probed there, and that is all."""
+    """It belongs to no network of this host on that interface; it is used only to probe the device."""
     main_since: float = -inf
     """When it became the `ip` of its device; -inf: never. The latest one is."""
 
@@ -314,7 +314,7 @@ class Device:
     reason: str = ""
     addresses: list[Address] = field(default_factory=list)
     lost: Address | None = None
-    """Where it was, and another device holds the address now: probed there while it has no other."""
+    """Address that another device holds now; this device is probed there while it has no other."""
     interface: int = 0
     """Interface on which it was last seen (ifindex)."""
     confirmed: bool = False

@@ -50,7 +50,7 @@ from netscand.protocol import Site, SiteList
 
 GIB = 2**30
 DEBIANS_OWN = {"host: 127.0.0.1", "port: 4222"}
-"""Lines of /etc/nats-server.conf as Debian ships it: a server without a purpose yet."""
+"""Lines of /etc/nats-server.conf as shipped by Debian: a server that is not in use yet."""
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
 
 

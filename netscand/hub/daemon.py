@@ -26,7 +26,7 @@ from netscand.serve.ports import Scanner
 from netscand.service import Watchdog, component, handle_signals, notifier, on_request, publish_status
 
 DEAD = 64
-"""Messages that cannot be read and wait to be copied, at most."""
+"""Maximum unreadable messages that wait to be copied."""
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Daemon:
         self.log = Log(config.hub, config.hub.seed(credentials), self.view, self._publish)
         self.requests = Requests(self.log, self.hub.publish_scan)
         self.sites = Sites(self.view, self.log, self.requests)
-        # Handlers that read more of a device or a network than a site's has are replaced (serving.py).
+        # Handlers that need more fields than a device or a network of a site has are replaced (serving.py).
         scanner = cast(Scanner, self.sites)
         self.server = HubServer(
             scanner, self.hub, config.listen, config.access, self.encoder, inherited_sockets(), Past(self.log)

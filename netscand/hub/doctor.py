@@ -22,10 +22,10 @@ from netscand.protocol import CheckResult, Site
 LEAST_FREE = 0.1
 """Part of the disk that must be free."""
 OLDEST = (2, 10)
-"""Version of the server."""
+"""Oldest supported version of the server."""
 REPAIR = "netscand-hub doctor --repair"
 NAMED = 5
-"""Sites that a line names, at most."""
+"""Maximum sites named in a line."""
 HINTS = {
     "silent": "at the site: netscanctl status, and journalctl -u netscand-uplink",
     "missing": "at the site: the command of netscand-hub add-site; then netscanctl status",
@@ -34,7 +34,7 @@ HINTS = {
     "other_version": "upgrade netscand at the site, or here",
     "behind": "it catches up by itself; if not, raise [uplink] rate at the site",
 }
-"""For a problem of a site; others need nothing, or journalctl."""
+"""Problem of a site → hint; other problems need nothing, or a look into the journal."""
 
 
 def doctor(arguments: argparse.Namespace) -> int:

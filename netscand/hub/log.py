@@ -66,19 +66,19 @@ class Log:
     def __init__(self, table: Hub, seed: str | None, view: View, publish: Callable[[str, Change], None]) -> None:
         self.sequence = 0
         self.known_from = 0
-        """Number behind which the view knows of each message whether it was the next one of its site."""
+        """Number after which the view knows, for each message, whether it was the next one of its site."""
         self.first = 0
         """Number of the first message that the log has."""
         self.reconnects = 0
         self.delay = 0.0
-        """Seconds from the storing of the last message to its reading, by both clocks."""
+        """Seconds from storing the last message (by the server's clock) to reading it (by the hub's clock)."""
         self.problem: str | None = "the log was not read yet"
         self.ready = asyncio.Event()
         self.on_new_log: Callable[[str], None] = lambda reason: None
-        """Called when what clients have is of another log."""
+        """Called when the events that clients have are from another log."""
         self.on_read: Callable[[], None] = lambda: None
         self.derived_ahead = False
-        """The stream of last values is of another age than the log: it has others, or lacks some."""
+        """The stream of last values does not match the log: it has other values, or lacks some."""
         self._unchecked: dict[str, int] = {}
         """Subject → number in the log of the last value that a start read, until they are compared with the log."""
         self._table = table
@@ -89,7 +89,7 @@ class Log:
         self._created = ""
         self._connection: Connection | None = None
         self._lacks = False
-        """What was read lacks messages of the log, and is read again."""
+        """The values that were read lack messages of the log; everything is read again."""
         self._marks: OrderedDict[int, str] = OrderedDict()
         self._follows = False
 
@@ -237,7 +237,7 @@ class Log:
 
         if not self._lacks and (await connection.stream_state(sites.STATE)).messages:
             await connection.follow(sites.STATE, {"deliver_policy": "all"}, take, until_idle=True)
-        # The log has grown meanwhile, perhaps; but what it does not have now, it had before a restore.
+        # The log may have grown meanwhile. But messages that it lacks now were in it before a restore.
         self.derived_ahead = self._lacks or last > (await connection.stream_state(sites.LOG)).last
         if self.derived_ahead:
             log.warning("%s is ahead of the log: the last values are read from the log", sites.STATE)

@@ -17,9 +17,9 @@ LOG_ACCOUNT = "NETSCAN"
 KEY = re.compile(r"U[A-Z2-7]{55}")
 """Public half of an NKey of a user."""
 SITE_CONNECTIONS = 4
-"""Connections of a site: one, and those that the server has not given up yet."""
+"""Maximum connections of a site: one in use, and former ones that the server has not closed yet."""
 PAYLOAD = 2 * sites.LARGEST
-"""Bytes of a message, at most."""
+"""Maximum bytes of a message."""
 
 
 class Keys(msgspec.Struct, kw_only=True):

@@ -83,7 +83,7 @@ class Site:
         self.cursor: bytes | None = None
         """Cursor after the last message that was taken; None: any message continues."""
         self.certain: bytes | None = None
-        """After a start: cursor up to which the log certainly has all; messages behind it may be repeated."""
+        """After a start: cursor up to which the log certainly has all messages; later ones may be repeated."""
         self.snapshot = b""
         """Its last snapshot."""
         self.in_snapshot = False
@@ -107,7 +107,7 @@ class Site:
         self._conflict_at: float | None = None
         self.protocol = str(sites.VERSION)
         self.shown: tuple[object, ...] = ()
-        """What was published of it last."""
+        """Its state as last published."""
 
     @property
     def is_silent(self) -> bool:

@@ -40,7 +40,7 @@ CURSOR, PREVIOUS, ACKNOWLEDGED, SNAPSHOT, INSTANCE, PROTOCOL, SOURCE = (
 
 MAC_BYTES = 6
 SKIPPED = 100_000
-"""Numbers that are kept."""
+"""Maximum numbers of messages that are remembered as skipped."""
 
 
 class Change(NamedTuple):

@@ -33,7 +33,7 @@ PING = 20.0
 """Seconds of silence after which a client is pinged."""
 
 GONE = 40.0
-"""Seconds of silence after which it is gone."""
+"""Seconds of silence after which its connection counts as lost."""
 
 DATA = WSMsgType.TEXT, WSMsgType.BINARY
 

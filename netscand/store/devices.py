@@ -24,7 +24,7 @@ ROUND = 90.0
 """Seconds until a device that was seen is written again, at least."""
 
 A_SECOND = 250
-"""Devices that a round visits in a second, at most."""
+"""Maximum devices that a round visits in a second."""
 
 LEARNED = 3600.0
 """Seconds until what presence learned is written again."""

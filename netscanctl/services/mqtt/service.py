@@ -29,7 +29,7 @@ GRACE = 60.0
 STATUS_DELAY = 0.5
 """Seconds from a change to the counts of the site."""
 STATUS_EVERY = 60.0
-"""Seconds between two questions for the daemon's problems."""
+"""Seconds between two requests for the daemon's problems."""
 SETTLE = 1.0
 """Seconds that Home Assistant has for each step of a migration."""
 GOODBYE = 2.0

@@ -24,7 +24,7 @@ SETTLE = 10.0
 GATHER = 1.0
 """Seconds in which messages of a rule are collected, so that many at once become one."""
 FEW = 3
-"""Messages at once that stay messages of their own."""
+"""Maximum messages at once that are sent separately."""
 FIRST_MINUTES = 120.0
 """Seconds after a network came up in which newcomers are collected: its first scan discovers them all."""
 AFTER_SCAN = 60.0
@@ -34,7 +34,7 @@ FIRST_SCAN = 900.0
 OUTAGE_RETRY = 30.0
 """Seconds until the next attempt to report a status on a network that is down or silent."""
 FLAPS = 5.0
-"""Changes of one device within a half-life that are flapping."""
+"""Changes of a device within a half-life that count as flapping."""
 STEADY = 1.0
 """Penalty below which flapping is over."""
 WORST = 16.0
@@ -42,13 +42,13 @@ WORST = 16.0
 HALF_LIFE = 900.0
 """Seconds in which the penalty is halved."""
 MOST_ENTRIES = 500
-"""Entries of one message."""
+"""Maximum entries of one message."""
 MOST_SLOTS = 5000
-"""Slots of one rule."""
+"""Maximum slots of one rule."""
 
 PRESENT = {"discovered": True, "online": True, "offline": False, "network_up": True, "network_recovered": True,
            "network_down": False, "network_silent": False}  # fmt: skip
-"""Kinds of which a later one makes an earlier one untrue."""
+"""Kinds where a later event makes an earlier one untrue."""
 STATUS = ("discovered", "online", "offline")
 
 
