@@ -26,7 +26,7 @@ Submit = Callable[[Received], "asyncio.Future[None]"]
 
 
 async def messages(daemon: Daemon, report: Report, part: str, since: str | None = None) -> AsyncGenerator[Received]:
-    """Yield every message without end; a daemon that is away or refuses is a problem of `part` of the report.
+    """Yield every message without end; a daemon that does not answer or refuses is a problem of `part` of the report.
 
     Raises Incompatible if the daemon is of another version.
     """

@@ -84,7 +84,7 @@ class Store:
 
 
 class Outbox:
-    """Queues of all channels. A channel that is away delays no other one."""
+    """Queues of all channels. A channel that does not answer delays no other one."""
 
     def __init__(self, senders: dict[str, Sender], store: Store, report: Report) -> None:
         self._senders = senders
