@@ -12,6 +12,7 @@ import msgspec
 from netscand import sites
 from netscand.check_results import failed, ok, report, warning
 from netscand.config import ConfigError
+from netscand.event_log import one_line
 from netscand.hub import settings
 from netscand.hub.administration import NO_ANSWER, places_of, reload_keys, sites_of_hub
 from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
@@ -45,7 +46,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     else:
         widest = max(len(one.check) for one in found.checks)
         for one in found.checks:
-            sys.stdout.write(f"{one.verdict:<7}  {one.check:<{widest}}  {one.found}\n")
+            sys.stdout.write(f"{one.verdict:<7}  {one.check:<{widest}}  {one_line(one.found)}\n")
             if one.hint:
                 sys.stdout.write(f"{'':<7}  {'':<{widest}}  → {one.hint}\n")
     return 0 if found.ok else 1

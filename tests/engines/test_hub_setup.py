@@ -358,7 +358,7 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
 
 
 def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
-    """A wrong clock, another version, a site that published nothing; and in one line that no hub runs."""
+    """A wrong clock, another version (whose text controls no terminal, T8), a silent site; and that no hub runs."""
     own.join("school")
     said = own.hub("doctor")
     (line,) = [one for one in said.splitlines() if "netscand-hub is not running" in one]
@@ -371,7 +371,7 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
     async def live() -> None:
         site = await own.connect("house")
         alive = sites.Alive(
-            cursor=None, now="2001-02-03T04:05:06Z", instance="x", version="0.0.9", backlog=0, commands=False
+            cursor=None, now="2001-02-03T04:05:06Z", instance="x", version="0.0.9\x1b[31m\n", backlog=0, commands=False
         )
         while "of 1 are connected" not in await asyncio.to_thread(own.hub, "doctor"):
             await site.publish(sites.alive_subject("house"), protocol.encode(alive))
@@ -386,7 +386,7 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
         process.wait()
     assert "0 of 1 are connected, have this version" in said
     assert re.search(r"house: the site's clock is \d+ s behind\n.* set the clock there", said)
-    assert f"house: the site has netscand 0.0.9, this hub {__version__}\n" in said
+    assert f"house: the site has netscand 0.0.9\ufffd[31m\ufffd, this hub {__version__}\n" in said
     assert "school: has a key, but has published nothing\n" in said
 
 
