@@ -33,7 +33,7 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("host", nargs="?", metavar="HOST", help="name or address of this host, as the sites reach it")
     parser.add_argument("--port", type=int, metavar="N", help="port of the server (default 4222)")
     parser.add_argument(
-        "--size", type=int, metavar="GIB", help="maximum size of the log (default 10, or a third of the free disk)"
+        "--size", type=int, metavar="GIB", help="maximum GiB of the log (default 10, or a third of the free disk)"
     )
     parser.add_argument(
         "--certificate", type=Path, metavar="FILE",

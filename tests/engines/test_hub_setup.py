@@ -427,7 +427,7 @@ def test_errors_name_the_place_and_what_to_do(hub: HubServer, folder: Path) -> N
         (("join", "tls://x", "a.b"), "NAME 'a.b': expected 1 to 32"),
         (("join", "nats://x", "a", "--ca", "/x"), "SERVER 'nats://x': --ca needs tls://"),
         (("join", "tls://x", "a", "--ca", "MIIB" * 80), "no certificate; copy the whole command"),
-        (("join", "tls://x", "other", "--no-start"), "[uplink] site is 'house' already; to join as other instead"),
+        (("join", "tls://x", "other", "--no-start"), "[uplink] site is already 'house'; to join as other instead"),
     ):  # fmt: skip
         assert expected in hub.at_site("house", *words, code=78)[1]
 

@@ -40,7 +40,7 @@ def join(config: Path, server: str, name: str, ca: str | None, *, replace: bool,
         raise ConfigError(f"{config}: {error.strerror}; run this as root") from None
     _, before = services_file.load(config, Uplink, required=False)
     if before.site not in (None, name) and not replace:
-        raise ConfigError(f"{config}: [uplink] site is {before.site!r} already; to join as {name} instead: --replace")
+        raise ConfigError(f"{config}: [uplink] site is already {before.site!r}; to join as {name} instead: --replace")
     ca_file = None if pem is None else str(config.absolute().parent / AUTHORITY)
     # The unit has its key from systemd; another configuration has its own.
     beside = None if config.absolute() == services_file.DEFAULT else str(config.absolute().with_name("uplink.key"))
