@@ -72,7 +72,7 @@ def init(arguments: argparse.Namespace) -> int:
     places = places_of(arguments)
     before = settings.load(places.config, required=False).hub
     if (arguments.certificate is None) != (arguments.key is None):
-        raise ConfigError("--certificate and --key belong together")
+        raise ConfigError("--certificate and --key: set both, or none")
     address = _address(arguments, before)
     host, port = nats_settings.host_and_port(address)
     changed = _make_files(places, arguments, host, port)
@@ -325,7 +325,8 @@ def add_site(arguments: argparse.Namespace) -> int:
     keys = places.read_keys()
     if key is None:
         if name in keys.sites:
-            sys.stderr.write(f"netscand-hub: site {name} has a key already; this command replaces it\n")
+            hint = f"to replace it: netscand-hub add-site {name} --key KEY --replace"
+            sys.stderr.write(f"netscand-hub: site {name} already has a key; {hint}\n")
         print_line(join_command(places, name))
         return 0
     if not KEY.fullmatch(key):

@@ -186,7 +186,7 @@ class Connection:
         try:
             answer = await self.client.request(sites.command_subject(site), protocol.encode(command), timeout=ANSWER)
         except nats.errors.NoRespondersError:
-            raise ServerError(f"site {site} takes no commands, or is not connected") from None
+            raise ServerError(f"site {site} accepts no commands, or is not connected") from None
         except (nats.errors.Error, TimeoutError) as error:
             raise ServerError(f"site {site} does not answer: {error or 'no answer'}") from None
         with suppress(msgspec.MsgspecError):

@@ -68,7 +68,7 @@ def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
         yield check_disk(places)
         yield from with_server(places, table, lambda server: check_server(server, places, repair=repair))
     except ConfigError as wrong:
-        yield failed("files", "; ".join(wrong.faults), "as root; if a file is missing: netscand-hub init")
+        yield failed("files", "; ".join(wrong.faults), "run this as root; if a file is missing: netscand-hub init")
     except ServerError as error:
         yield failed("server", str(error), "correct it, then run netscand-hub doctor again")
     yield from check_sites(config.listen.unix, places)

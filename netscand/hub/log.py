@@ -116,7 +116,7 @@ class Log:
         if not identity.isalnum() or not number.isdigit():
             raise ValueError(cursor)
         if not identity.startswith(self._identity) or len(identity) <= len(self._identity):
-            raise CursorGone("it is of another log")
+            raise CursorGone("it belongs to another log")
         found = Claimed(number)
         found.mark = identity[len(self._identity) :]
         return found
@@ -205,7 +205,7 @@ class Log:
         self._follows = True
         await connection.follow(sites.LOG, start, self._on_message)
         if self.problem is not None:
-            log.info("following the log behind message %d", self.sequence)
+            log.info("following the log after message %d", self.sequence)
         self.problem = None
         self.ready.set()
 

@@ -162,7 +162,7 @@ async def at_site(scanner: Sites, device: SiteDevice, command: sites.Command) ->
     if site.state != "connected":
         raise Refused("busy", f"site {site.name} is {site.state}; {hint}")
     if site.alive is not None and not site.alive.commands:
-        raise Refused("forbidden", f"site {site.name} takes no commands ([uplink] commands there); {hint}")
+        raise Refused("forbidden", f"site {site.name} accepts no commands ([uplink] commands there); {hint}")
     try:
         await scanner.log.command(site.name, command)
     except ServerError as error:
@@ -195,7 +195,7 @@ class SiteMetrics(Metrics):
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Return metrics for Prometheus."""
         if connection_of(request).sites is not None:
-            raise Refused("forbidden", "metrics are of all sites, and this token is limited to some")
+            raise Refused("forbidden", "metrics cover all sites, but this token is limited to some")
         return await super().respond(request)
 
     def collect(self) -> "Iterator[Metric]":
@@ -232,7 +232,7 @@ class SiteMetrics(Metrics):
         )
         yield GaugeMetricFamily(
             "netscand_log_delay_seconds",
-            "From the storing of the last message to its reading.",
+            "Seconds from storing the last message to reading it.",
             value=scanner.log.delay,
         )
         yield GaugeMetricFamily("netscand_log_sequence", "Number of the last message.", value=scanner.log.sequence)

@@ -350,7 +350,7 @@ class View:
         site.shown = shown
         kind = kind or "site_changed"
         reason = {
-            "site_silent": "no sign of life of the site; its devices are unknown",
+            "site_silent": "no sign of life from the site; its devices are unknown",
             "site_up": "the site is connected",
         }.get(kind, "; ".join(problems.values()) or "nothing is wrong with the site")
         event = protocol.Event(

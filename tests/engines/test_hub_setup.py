@@ -417,7 +417,7 @@ def test_errors_name_the_place_and_what_to_do(hub: HubServer, folder: Path) -> N
         (("init", "a b"), "HOST 'a b': expected a name or an address, such as hub.example.org"),
         (("init", "localhost", "--port", "70000"), "--port 70000: expected a number from 1 to 65535"),
         (("init", "localhost", "--port", "1"), "does not listen on port 1: correct it, or delete it"),
-        (("init", "--certificate", "/x"), "--certificate and --key belong together"),
+        (("init", "--certificate", "/x"), "--certificate and --key: set both, or none"),
         (("init", "--certificate", "/x", "--key", "/x"), "--certificate '/x': No such file or directory"),
     ):  # fmt: skip
         assert expected in hub.hub(*words, code=78)

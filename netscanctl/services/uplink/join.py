@@ -88,7 +88,7 @@ def public_key(path: Path) -> str:
     except FileNotFoundError:
         seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
         _write(path, seed + b"\n", 0o600)
-        note(f"{path}: a new key, which stays here")
+        note(f"{path}: new key, which stays on this machine")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; run this as root") from None
     if not nats_settings.SEED.fullmatch(seed.decode(errors="replace")):
