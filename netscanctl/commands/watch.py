@@ -66,7 +66,7 @@ def command(
     if as_json + as_table + (program is not None) > 1:
         raise click.UsageError("--json, --table and --exec exclude each other")
     if settle and (as_json or as_table):
-        raise click.UsageError("--settle works without --json and --table: they show devices as received")
+        raise click.UsageError("--settle excludes --json and --table, which show devices as received")
     requests = [protocol.SetInterval(seconds=interval, request="interval")] if interval else []
     bookmark = CursorFile(cursor_file)
     cursor = bookmark.load() or (parse_cursor(since) if since is not None else None)
