@@ -84,7 +84,7 @@ def _decoded(lines: Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
 
 
 def _format_of(text: str) -> str | None:
-    """Return the format that a line shows; None if it shows none."""
+    """Return the format that a line has; None if the line does not show it."""
     if _columns(text):
         return "csv"
     if _BLOCK.match(text):

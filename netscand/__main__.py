@@ -205,7 +205,7 @@ def parser() -> argparse.ArgumentParser:
         type=_prefix,
         action="append",
         metavar="PREFIX",
-        help="with --replay: a network of the capture, if it does not show it itself; may be repeated",
+        help="with --replay: a network of the capture, if FILE does not name it; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="with --once and --replay: print JSON")
     parser.add_argument("--version", action="version", version=f"netscand {__version__}")

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from netscand import __version__
+from netscand.check_results import failed, ok, report, unknown, warning
 from netscand.checkout import CHECKOUT
 from netscand.config import Access, ConfigError, History, Listen, NetworkRule, Reading, Scan, read, with_token_file
 from netscand.core.model import Ip, Network
-from netscand.protocol import CheckReport, CheckResult, Verdict
+from netscand.protocol import CheckReport, CheckResult
 
 if TYPE_CHECKING:
     from netscand.serve.listen import TcpAddress
@@ -54,21 +55,20 @@ class Caller(NamedTuple):
     def denied(self, check: str, found: str, hint: str) -> CheckResult:
         """Return the result of a check that lacked a permission."""
         if self.is_netscand:
-            return _result(check, "failed", found, hint)
-        return _result(check, "unknown", f"cannot test: {found} (the netscand service may have it)", AS_ROOT)
+            return failed(check, found, hint)
+        return unknown(check, f"cannot test: {found} (the netscand service may have it)", AS_ROOT)
 
 
 def run(path: Path, *, required: bool) -> CheckReport:
     """Run all checks, in the order in which a frame passes through the daemon."""
-    checks = list(_all_checks(path, required=required))
-    return CheckReport(ok=all(one.verdict != "failed" for one in checks), checks=checks)
+    return report(_all_checks(path, required=required))
 
 
 def _all_checks(path: Path, *, required: bool) -> Iterator[CheckResult]:
     libraries = check_libraries()
     yield libraries
     if libraries.verdict == "failed":
-        yield _result("configuration", "unknown", "cannot test without the libraries", "install them first")
+        yield unknown("configuration", "cannot test without the libraries", "install them first")
         return
     raw_sockets = list(check_raw_sockets())  # before root's rights are dropped: the unit grants this one
     reading, _ = _read(path, required=required)
@@ -82,10 +82,6 @@ def _all_checks(path: Path, *, required: bool) -> Iterator[CheckResult]:
     daemon = lock_holder(history)
     yield check_socket(reading.table(Listen), daemon, caller)
     yield check_database(history, daemon, caller)
-
-
-def _result(check: str, verdict: Verdict, found: str, hint: str | None = None) -> CheckResult:
-    return CheckResult(check=check, verdict=verdict, found=found, hint=hint)
 
 
 def become_service(history: Path) -> None:
@@ -129,8 +125,8 @@ def check_libraries() -> CheckResult:
         except Exception as error:  # an incompatible library raises anything
             errors = [str(error)]
     if errors:
-        return _result("versions", "failed", f"netscand {__version__}: {'; '.join(errors)}", "reinstall netscand")
-    return _result("versions", "ok", f"netscand {__version__}: all libraries are installed")
+        return failed("versions", f"netscand {__version__}: {'; '.join(errors)}", "reinstall netscand")
+    return ok("versions", f"netscand {__version__}: all libraries are installed")
 
 
 def _wrong_versions() -> Iterator[str]:
@@ -186,15 +182,15 @@ def check_configuration(path: Path, reading: Reading, error: ConfigError | None,
     if error is not None:
         if _is_denied(error):
             return caller.denied("configuration", f"you may not read {path}", f"chmod 0644 {path}")
-        return _result("configuration", "failed", "; ".join(error.faults), hint)
+        return failed("configuration", "; ".join(error.faults), hint)
     errors = [*map(Exception, reading.faults), *file_errors(path, reading)]
     if len(errors) == 1 and _is_denied(errors[0]):
         return caller.denied("configuration", str(errors[0]), "let the user netscan read it")
     if errors:
-        return _result("configuration", "failed", "; ".join(f"{path}: {one}" for one in errors), hint)
+        return failed("configuration", "; ".join(f"{path}: {one}" for one in errors), hint)
     if _stat(path) is None:
-        return _result("configuration", "ok", f"no {path}: defaults are used")
-    return _result("configuration", "ok", f"{path} is valid")
+        return ok("configuration", f"no {path}: defaults are used")
+    return ok("configuration", f"{path} is valid")
 
 
 def _is_denied(error: Exception) -> bool:
@@ -215,27 +211,27 @@ def check_raw_sockets() -> Iterator[CheckResult]:
     except WireError as error:
         if error.not_permitted:
             yield _no_raw_socket(error)
-            yield _result("filter", "unknown", NO_RAW_SOCKET, 'see the result of the check "capability"')
+            yield unknown("filter", NO_RAW_SOCKET, 'see the result of the check "capability"')
         else:
-            yield _result("capability", "ok", "raw sockets can be opened")
+            yield ok("capability", "raw sockets can be opened")
             hint = "run netscand on a Linux kernel; gVisor and some other sandboxes lack packet filters"
-            yield _result("filter", "failed", str(error), hint)
+            yield failed("filter", str(error), hint)
         return
     wire.close()
-    yield _result("capability", "ok", "raw sockets can be opened")
-    yield _result("filter", "ok", "the kernel supports packet filters and receive rings")
+    yield ok("capability", "raw sockets can be opened")
+    yield ok("filter", "the kernel supports packet filters and receive rings")
 
 
 def _no_raw_socket(error: Exception) -> CheckResult:
     if not _is_denied(error):
         hint = "allow AF_PACKET (RestrictAddressFamilies=, or seccomp of the container)"
-        return _result("capability", "failed", "AF_PACKET sockets are blocked", hint)
+        return failed("capability", "AF_PACKET sockets are blocked", hint)
     bounding_set = _capabilities("CapBnd")
     if bounding_set is not None and not bounding_set >> CAP_NET_RAW & 1:
         found = "this container does not permit CAP_NET_RAW"
-        return _result("capability", "failed", found, "start it with --cap-add NET_RAW")
+        return failed("capability", found, "start it with --cap-add NET_RAW")
     if os.geteuid() == 0:
-        return _result("capability", "failed", "root lacks CAP_NET_RAW", ADD_CAPABILITY)
+        return failed("capability", "root lacks CAP_NET_RAW", ADD_CAPABILITY)
     return Caller(False).denied("capability", "you lack CAP_NET_RAW", ADD_CAPABILITY)
 
 
@@ -262,7 +258,7 @@ def check_networks(reading: Reading) -> Iterator[CheckResult]:
         networks = interfaces.open()
     except NetlinkError as error:
         hint = "allow AF_NETLINK (RestrictAddressFamilies=, or seccomp of the container)"
-        yield _result("interfaces", "failed", str(error), hint)
+        yield failed("interfaces", str(error), hint)
         return
     finally:
         interfaces.close()
@@ -277,12 +273,12 @@ def check_interfaces(networks: Iterable[Network]) -> CheckResult:
     if not scanned:
         reasons = "; ".join(f"{network.id}: {network.why}" for network in networks)
         found = f"no network is scanned ({reasons or 'no interface has an IPv4 address'})"
-        return _result("interfaces", "failed", found, HOW_TO_SCAN)
+        return failed("interfaces", found, HOW_TO_SCAN)
     not_up = [f"{network.id}: {network.why}" for network in scanned if network.state != "up"]
     if not_up:
-        verdict: Verdict = "warning" if len(not_up) < len(scanned) else "failed"
-        return _result("interfaces", verdict, "; ".join(not_up), "check the cable, switch or Wi-Fi; see `ip link`")
-    return _result("interfaces", "ok", ", ".join(network.id for network in scanned))
+        verdict = warning if len(not_up) < len(scanned) else failed
+        return verdict("interfaces", "; ".join(not_up), "check the cable, switch or Wi-Fi; see `ip link`")
+    return ok("interfaces", ", ".join(network.id for network in scanned))
 
 
 def check_gateway(networks: Iterable[Network], table: Path = Path("/proc/net/arp")) -> CheckResult:
@@ -293,11 +289,11 @@ def check_gateway(networks: Iterable[Network], table: Path = Path("/proc/net/arp
             for line in table.read_text().splitlines()[1:]:
                 fields = line.split()
                 if fields[0] == ip and fields[5] == interface and int(fields[2], 16) & ATF_COM:
-                    return _result("gateway", "ok", f"{ip} on {interface}: ARP entry {fields[3]}")
+                    return ok("gateway", f"{ip} on {interface}: ARP entry {fields[3]}")
             found = f"{ip} on {interface}: no recent ARP entry"
-            return _result("gateway", "unknown", found, "a running netscand scans it")
+            return unknown("gateway", found, "a running netscand scans it")
     hint = "normal on an isolated LAN; otherwise see `ip route`. To check that others answer: netscand --once"
-    return _result("gateway", "unknown", "no scanned network has a default gateway", hint)
+    return unknown("gateway", "no scanned network has a default gateway", hint)
 
 
 def _text(ip: Ip) -> str:
@@ -312,12 +308,12 @@ def check_socket(listen: Listen | None, daemon: int | None, caller: Caller) -> C
     from netscand.serve.listen import BadAddress, ListenError, tcp_addresses
 
     if listen is None:
-        return _result("socket", "unknown", "cannot test: [listen] is invalid", "fix the configuration first")
+        return unknown("socket", "cannot test: [listen] is invalid", "fix the configuration first")
     path = Path(listen.unix)
     try:
         found = _check_unix(path, daemon, caller) if listen.unix else None
     except ListenError as error:
-        return _result("socket", "failed", str(error), f"rm {path}")
+        return failed("socket", str(error), f"rm {path}")
     except PermissionError:
         return caller.denied("socket", f"you may not read {path.parent}", f"chmod 0755 {path.parent}")
     if found is not None and found.verdict != "ok":
@@ -329,14 +325,14 @@ def check_socket(listen: Listen | None, daemon: int | None, caller: Caller) -> C
     errors = {str(address): failure for address in addresses if (failure := _bind_error(address)) is not None}
     if in_use := [address for address, error in errors.items() if error.errno == errno.EADDRINUSE and not daemon]:
         text = f"another process listens on {', '.join(in_use)}"
-        return _result("socket", "warning", text, "stop it (to find it: ss -ltnp), or change [listen] tcp")
+        return warning("socket", text, "stop it (to find it: ss -ltnp), or change [listen] tcp")
     others = {address: error for address, error in errors.items() if error.errno != errno.EADDRINUSE}
     if others:
         if not caller.is_netscand and all(error.errno == errno.EACCES for error in others.values()):
             return caller.denied("socket", f"you may not listen on {', '.join(others)}", "change [listen] tcp")
         text = "; ".join(f"cannot listen on {address}: {error.strerror}" for address, error in others.items())
-        return _result("socket", "warning", text, "change [listen] tcp")
-    return found or _result("socket", "ok", f"can listen on {', '.join(map(str, addresses)) or 'nothing'}")
+        return warning("socket", text, "change [listen] tcp")
+    return found or ok("socket", f"can listen on {', '.join(map(str, addresses)) or 'nothing'}")
 
 
 def _check_unix(path: Path, daemon: int | None, caller: Caller) -> CheckResult:
@@ -347,19 +343,19 @@ def _check_unix(path: Path, daemon: int | None, caller: Caller) -> CheckResult:
     folder = _stat(path.parent)
     if folder is None:
         found = f"no folder {path.parent}"
-        return _result("socket", "warning" if managed else "failed", found, CREATE_SOCKET_FOLDER)
+        return (warning if managed else failed)("socket", found, CREATE_SOCKET_FOLDER)
     if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
-        return _result("socket", "failed", f"every user can write to {path.parent}", f"chmod 0755 {path.parent}")
+        return failed("socket", f"every user can write to {path.parent}", f"chmod 0755 {path.parent}")
     if is_socket(path) and _is_listening(path):
         daemon = daemon or lock_holder(path)
         if daemon:
-            return _result("socket", "ok", f"netscand (process {daemon}) listens on {path}")
+            return ok("socket", f"netscand (process {daemon}) listens on {path}")
         if managed:
-            return _result("socket", "ok", f"netscand.socket or another process listens on {path}")
-        return _result("socket", "failed", f"another process listens on {path}", "stop it (to find it: ss -lxp)")
+            return ok("socket", f"netscand.socket or another process listens on {path}")
+        return failed("socket", f"another process listens on {path}", "stop it (to find it: ss -lxp)")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         return caller.denied("socket", f"you may not write to {path.parent}", CREATE_SOCKET_FOLDER)
-    return _result("socket", "ok", f"{path} can be created")
+    return ok("socket", f"{path} can be created")
 
 
 def _is_listening(path: Path) -> bool:
@@ -391,19 +387,19 @@ def check_database(path: Path, daemon: int | None, caller: Caller) -> CheckResul
     from netscand.store.paths import HistoryRefused
 
     if daemon:
-        return _result("database", "ok", f"{path} is in use by netscand (process {daemon})")
+        return ok("database", f"{path} is in use by netscand (process {daemon})")
     try:
         return _check_history(path, caller)
     except HistoryRefused as error:
-        return _result("database", "failed", str(error), "change [history] path")
+        return failed("database", str(error), "change [history] path")
     except HistoryBroken as error:
         hint = "netscand will set it aside and create a new one"
-        return _result("database", "warning", f"{path} is broken: {error}", hint)
+        return warning("database", f"{path} is broken: {error}", hint)
     except PermissionError:
         return caller.denied("database", f"you may not read {path.parent}", "let the user netscan write to it")
     except (OSError, sqlite3.Error) as error:
         hint = "check the disk; netscand cannot store the history"
-        return _result("database", "failed", f"{path}: {getattr(error, 'strerror', None) or error}", hint)
+        return failed("database", f"{path}: {getattr(error, 'strerror', None) or error}", hint)
 
 
 def _check_history(path: Path, caller: Caller) -> CheckResult:
@@ -419,14 +415,14 @@ def _check_history(path: Path, caller: Caller) -> CheckResult:
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     if disk.f_flag & os.ST_RDONLY:
-        return _result("database", "failed", f"{folder} is read-only", "mount it writable, or change [history] path")
+        return failed("database", f"{folder} is read-only", "mount it writable, or change [history] path")
     if free < MIN_FREE:
         found = f"only {free // 2**20} MiB free for {path}"
-        return _result("database", "failed", found, "free space, or change [history] path")
+        return failed("database", found, "free space, or change [history] path")
     if not os.access(folder, os.W_OK | os.X_OK) or (_stat(path) is not None and not os.access(path, os.W_OK)):
         hint = "let the user netscan write to it; the unit creates its folder (StateDirectory=netscand)"
         return caller.denied("database", f"you may not write to {path}", hint)
-    return _result("database", "ok", f"{path}, {free // 2**20:,} MiB free")
+    return ok("database", f"{path}, {free // 2**20:,} MiB free")
 
 
 def _check_file(path: Path) -> None:

@@ -82,7 +82,7 @@ def _is_interface(text: str) -> bool:
 def _interfaces(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if not _is_interface(name):
-            hint = "; a prefix is named in a [[network]]" if is_prefix(name) else ""
+            hint = "; for a prefix, use a [[network]]" if is_prefix(name) else ""
             yield f"interfaces {name!r}: expected an interface or a glob such as eth*{hint}"
 
 
@@ -142,7 +142,7 @@ def _allowed_origins(origins: Iterable[str]) -> Iterator[str]:
     for origin in origins:
         scheme, _, host = origin.rstrip("/").partition("://")
         if scheme not in ("http", "https") or not HOST_PATTERN.fullmatch(host):
-            yield f"allowed_origins {origin!r}: expected one such as https://dash.lan or http://dash.lan:3000"
+            yield f"allowed_origins {origin!r}: expected an origin such as https://dash.lan or http://dash.lan:3000"
 
 
 Checks = Mapping[str, Callable[..., Iterator[str]]]
@@ -381,7 +381,7 @@ def _read_text(path: Path) -> str:
             raise ConfigError(f"{path}: cannot be read: not a regular file")
         text = file.read(LARGEST + 1)
     if len(text) > LARGEST:
-        raise ConfigError(f"{path}: larger than {LARGEST} bytes; a configuration has at most that many")
+        raise ConfigError(f"{path}: larger than {LARGEST} bytes, the maximum for a configuration")
     return text.decode()
 
 

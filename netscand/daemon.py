@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -12,9 +11,8 @@ from pathlib import Path
 from random import SystemRandom
 
 from msgspec import structs
-from sdnotify import SystemdNotifier
 
-from netscand import __version__
+from netscand import __version__, garbage_collection
 from netscand.config import Config, ConfigError, load
 from netscand.core.claims import urgency
 from netscand.core.inventory import Inventory
@@ -26,7 +24,6 @@ from netscand.core.ratelimit import HISTORY_SIZE, NAME_QUEUE
 from netscand.core.restore import recalled, recalled_merges, recalled_people
 from netscand.engine import Engine
 from netscand.event_log import LoggedEvents, one_line
-from netscand.garbage_collection import Collector
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.multicast import MulticastMembership
 from netscand.lan.name_queue import Names
@@ -40,14 +37,8 @@ from netscand.serve.histograms import TimedSelector
 from netscand.serve.hub import Hub
 from netscand.serve.listen import ListenError, inherited_sockets
 from netscand.serve.server import Server
-from netscand.service import Watchdog
+from netscand.service import Watchdog, component, handle_signals, notifier, on_request, publish_status
 from netscand.store.history import History
-
-STATUS_EVERY = 5.0
-"""Seconds between two STATUS lines for systemd."""
-
-SELF_TEST_EVERY = 2.0
-"""Maximum seconds between two self-tests of the server, where there is a watchdog."""
 
 MIGRATING = 600.0
 """Seconds that systemd waits for READY when a history is upgraded: enough for 256 MiB on a slow SD card."""
@@ -69,7 +60,7 @@ class Daemon:
         self._path = path
         self._has_file = path.exists()
         """The configuration was read from a file, not made of the defaults."""
-        self._notify = _notifier()
+        self._notify = notifier()
         self._reloads = asyncio.Event()
         now = time.monotonic()
         vendor = Vendors().of
@@ -129,16 +120,12 @@ class Daemon:
                 "server": lambda: self.server.self_test.answered_at,
             },
         )
-        if self.watchdog.allowed is not None:
-            self.server.self_test_interval = min(SELF_TEST_EVERY, self.watchdog.allowed / 8)
+        self.server.self_test_interval = self.watchdog.self_test_interval
 
     async def run(self) -> None:
         """Open the components, report readiness, and run until SIGTERM or SIGINT. Raises what a component raised."""
         stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reloads.set)
+        handle_signals(stopping, self._reloads)
         gc.disable()  # collections during the start would take as long as the start itself
         async with AsyncExitStack() as undo:
             undo.callback(self._journal.write, sys.maxsize)
@@ -160,12 +147,7 @@ class Daemon:
             undo.push_async_callback(self.server.close)
             await self.server.open()
             self._follow(networks)
-            # Objects made by the start live as long as the process: no collection needs to visit them. One of the
-            # middle generation, of 20,000 objects, blocks the loop for 3 ms; Collector does the full ones.
-            gc.collect()
-            gc.freeze()
-            gc.enable()
-            gc.set_threshold(2_000, 10, 1_000_000)
+            garbage_collection.begin()
             async with asyncio.TaskGroup() as rooms:
                 work: dict[str, Callable[[], Awaitable[None]]] = {
                     "wire": self.wire.run,
@@ -175,12 +157,12 @@ class Daemon:
                     "engine": self.engine.run,
                     "history": self.history.run,
                     "server": self.server.run,
-                    "status": self._publish_status,
-                    "garbage": Collector(lambda: len(self.engine.devices)).run,
-                    "configuration": self._reload_on_request,
+                    "status": lambda: publish_status(self._notify, lambda: one_line(self._status_line())),
+                    "garbage": garbage_collection.Collector(lambda: len(self.engine.devices)).run,
+                    "configuration": lambda: on_request(self._reloads, self._reload),
                     "watchdog": self.watchdog.run,
                 }
-                running = [rooms.create_task(_room(name, run), name=name) for name, run in work.items()]
+                running = [rooms.create_task(component(name, run), name=name) for name, run in work.items()]
                 await self.server.self_test.check_all()
                 self.hub.measures.turns.reset()
                 self._notify("READY=1")
@@ -199,12 +181,6 @@ class Daemon:
         self.wire.follow({network.index for network in scanned}, children)
         self.groups.follow(networks)
         self.engine.set_networks(networks, self.interfaces.macs)
-
-    async def _reload_on_request(self) -> None:
-        while True:
-            await self._reloads.wait()
-            self._reloads.clear()
-            await self._reload()
 
     async def _reload(self) -> str:
         """Read the configuration again, off the loop; with an error, keep the old one, and report and return it."""
@@ -259,11 +235,6 @@ class Daemon:
         logging.getLogger().setLevel(new.log.level.upper())
         log.info("configuration reloaded")
 
-    async def _publish_status(self) -> None:
-        while True:
-            self._notify(f"STATUS={one_line(self._status_line())}")
-            await asyncio.sleep(STATUS_EVERY)
-
     def _status_line(self) -> str:
         (online, *others) = self.engine.counts.total
         devices = online + sum(others)
@@ -286,28 +257,6 @@ def _changes_for_restart(old: Config, new: Config) -> tuple[str, ...]:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-class _Utf8Notifier(SystemdNotifier):  # type: ignore[misc]  # it has no types
-    """Notifier that writes UTF-8: the library encodes Latin-1, and drops messages with other characters."""
-
-    def notify(self, state: str) -> None:
-        super().notify(state.encode().decode("latin-1"))
-
-
-def _notifier() -> Callable[[str], None]:
-    """Return the function that notifies the service manager, without ever waiting for it."""
-    notifier = _Utf8Notifier()
-    if (sock := getattr(notifier, "socket", None)) is not None:  # undocumented; held by tests/core/test_libraries.py
-        sock.setblocking(False)
-    notify: Callable[[str], None] = notifier.notify
-    return notify
-
-
-async def _room(name: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Run a component; one that ends by itself ends the process, and systemd restarts it (law 9)."""
-    await run()
-    raise RuntimeError(f"{name} ended")
 
 
 def _rules(config: Config) -> Rules:

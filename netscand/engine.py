@@ -375,7 +375,7 @@ class Engine:
         A scan that takes long ends when all its clients have left it (`leave_scans`); None never leaves.
         """
         if site is not None:
-            raise BadTarget(f"site {site}: this netscand is no hub of sites; leave out `site`")
+            raise BadTarget(f"site {site}: this netscand is not a hub of sites; omit `site`")
         self._kicked.set()
         return self._planner.request_scan(targets, self._clock(), account, client)
 

@@ -19,6 +19,17 @@ YOUNG = 1
 """Oldest generation that Python still collects by itself."""
 
 
+def begin() -> None:
+    """Turn collections on, after the start: its objects live as long as the process, so none needs to visit them.
+
+    A collection of the middle generation, of 20,000 objects, blocks the loop for 3 ms; Collector does the full ones.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(2_000, 10, 1_000_000)
+
+
 class Collector:
     """Full collections that visit neither the objects of the start nor most devices.
 

@@ -240,14 +240,14 @@ class Site(Struct, kw_only=True):
 
     site: str
     state: str
-    """`connected`, `silent`, or `unknown`: nothing was received of it since the hub started."""
+    """`connected`, `silent`, or `unknown`: nothing was received from it since the hub started."""
     problems: list[str]
     """Any of `behind`, `wrong_clock`, `conflicting`, `other_version`, `gap`, `unreadable`, `snapshot`."""
     why: list[str]
     since: Time | None
-    """When something was received of it last, if it is silent; else since when it is connected."""
+    """When something was last received from it, if it is silent; else since when it is connected."""
     received_at: Time | None = None
-    """When something was received of it last, since the hub started."""
+    """When something was last received from it, since the hub started."""
     cursor: str | None
     """The site's own cursor after the last message of it that the hub has."""
     version: str | None

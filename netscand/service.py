@@ -1,9 +1,11 @@
-"""Watchdog of systemd: fed only while every component shows in time that it runs (sd_watchdog_enabled(3))."""
+"""Interface of a process to systemd: signals, credentials, notifications, the watchdog (sd_notify(3))."""
 
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from time import monotonic
 
 log = logging.getLogger(__name__)
@@ -13,6 +15,57 @@ LOOKS = 4
 
 SETTLE = 0.2
 """Seconds that the components have for their turn after the whole process stood still."""
+
+STATUS_EVERY = 5.0
+"""Seconds between two STATUS lines for systemd."""
+
+SELF_TEST_EVERY = 2.0
+"""Maximum seconds between two self-tests of the server, where there is a watchdog."""
+
+
+def notifier() -> Callable[[str], None]:
+    """Return the function that notifies the service manager, in UTF-8, without ever waiting for it."""
+    from sdnotify import SystemdNotifier
+
+    found = SystemdNotifier()
+    if (sock := getattr(found, "socket", None)) is not None:  # undocumented; held by tests/core/test_libraries.py
+        sock.setblocking(False)
+    # The library encodes Latin-1, and drops messages with other characters.
+    return lambda state: found.notify(state.encode().decode("latin-1"))
+
+
+def credentials() -> Path | None:
+    """Return the folder of systemd's credentials (systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(folder) if folder else None
+
+
+def handle_signals(stop: asyncio.Event, reload: asyncio.Event) -> None:
+    """Let SIGTERM and SIGINT set `stop`, and SIGHUP `reload`."""
+    loop = asyncio.get_running_loop()
+    for number, event in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, reload)):
+        loop.add_signal_handler(number, event.set)
+
+
+async def component(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a component; one that ends by itself ends the process, and systemd restarts it (law 9)."""
+    await run()
+    raise RuntimeError(f"{name} ended")
+
+
+async def publish_status(notify: Callable[[str], None], line: Callable[[], str]) -> None:
+    """Show the line as the status of the unit, until cancelled."""
+    while True:
+        notify(f"STATUS={line()}")
+        await asyncio.sleep(STATUS_EVERY)
+
+
+async def on_request(requested: asyncio.Event, act: Callable[[], Awaitable[object]]) -> None:
+    """Act each time that the event is set, until cancelled."""
+    while True:
+        await requested.wait()
+        requested.clear()
+        await act()
 
 
 class Watchdog:
@@ -33,6 +86,11 @@ class Watchdog:
         self.allowed = _allowed(environment)
         """Seconds that systemd waits for a notification; None: there is no watchdog."""
         self._hung: set[str] = set()
+
+    @property
+    def self_test_interval(self) -> float | None:
+        """Return the seconds between two self-tests of the server; None: none is needed."""
+        return None if self.allowed is None else min(SELF_TEST_EVERY, self.allowed / 8)
 
     async def run(self) -> None:
         """Feed until cancelled."""

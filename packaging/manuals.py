@@ -308,7 +308,7 @@ def netscand_uplink() -> list[str]:
         UPLINK.parser(),
         "netscand-uplink follows netscand(8) and publishes every event to a NATS server, where a central view of many "
         "sites reads them. It asks the server for the last event that it has, and continues after it from netscand's "
-        "history: while the server is away, nothing is lost.\n\n"
+        "history: while the server is down, nothing is lost.\n\n"
         "It runs as the service netscand-uplink.service, as a user of its own without any capability. It needs "
         "python3-nacl. To enable it, after [uplink] server and site are set in /etc/netscand/services.toml:",
         {"/etc/credstore/netscand-uplink.key": "The private key of this site, readable only by root."},

@@ -28,7 +28,7 @@ LONGEST = 3600
 @click.option("--seconds", metavar="SECONDS", callback=duration(1, LONGEST), default="60", show_default=True,
               help=f"Length of the capture, at most {LONGEST}; Ctrl-C ends it earlier.")  # fmt: skip
 @click.option("--anonymise", is_flag=True,
-              help="Replace all names, and the lower half of MACs, each time by the same.")  # fmt: skip
+              help="Replace names and the lower half of MACs, consistently: a replay has the same events.")  # fmt: skip
 @click.pass_obj
 def command(session: Session, file: str, seconds: float, anonymise: bool) -> None:
     """Save the frames that netscand receives as FILE (-: stdout), as pcapng, to replay them: netscand --replay FILE.

@@ -11,7 +11,8 @@ from netscanctl.cli import Session
 from netscanctl.client import CHECK_URL, Failure, Incompatible, NotPermitted, admin_hint
 from netscanctl.connect_hint import service_state, start_hint
 from netscanctl.doctor import daemon_checks, local_checks
-from netscanctl.doctor.result import collect, failed, format_results
+from netscanctl.doctor.result import collect, format_results
+from netscand.check_results import failed
 from netscand.checkout import CHECKOUT
 from netscand.protocol import CheckResult, DaemonStatus
 
@@ -29,7 +30,7 @@ OF_CONFIGURATION = ("configuration", "socket", "database")
 def command(session: Session, config: str | None, as_json: bool) -> None:
     """Check the daemon, and say how to fix problems; if it is not running, check what it needs to start on this host.
 
-    Sends no frames itself, but asks a running daemon to scan its gateways. Exits with 1 if a check failed.
+    Sends no frames itself, but makes a running daemon scan its gateways. Exits with 1 if a check failed.
     """
     report = collect(examine(session, config))
     terminal = session.terminal

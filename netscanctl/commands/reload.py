@@ -7,7 +7,7 @@ from netscanctl.render import pending_restart
 from netscand.protocol import DaemonStatus
 
 
-@click.command("reload")
+@click.command("reload", short_help="Read the configuration and the tokens again.")
 @click.pass_obj
 def command(session: Session) -> None:
     """Read the configuration and the tokens again, as systemctl reload netscand does.

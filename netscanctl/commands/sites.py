@@ -7,7 +7,7 @@ from netscanctl.render import sites_table
 from netscand.protocol import SiteList
 
 
-@click.command("sites")
+@click.command("sites", short_help="List the sites of a hub, and what is wrong with each.")
 @click.option("--json", "as_json", is_flag=True, help="Print the hub's answer as received.")
 @click.pass_obj
 def command(session: Session, as_json: bool) -> None:

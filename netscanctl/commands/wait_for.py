@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Wait until each DEVICE (its MAC, address, name or label) is online; all at the same time, or with --any, one.
 
-    DEVICE may be the name of a person: waits until the person is home, with --offline until they are away.
+    DEVICE may be the name of a person: waits until the person is home, with --offline until they have left.
     A device that was never seen can be given by MAC or address. On a hub, a MAC may be at any site. With --tag,
     those devices count that have the tag at the start.
     """

@@ -54,7 +54,7 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @click.option("--json", "as_json", is_flag=True, help="Print the messages of the stream as received, one per line.")
 @click.option("--table", "as_table", is_flag=True, help="Full-screen live table; press ? for its keys, q to quit.")
 @click.option("--exec", "program", metavar="CMD",
-              help="Run CMD for each change, with its JSON on stdin, its fields in NETSCAND_… variables.")  # fmt: skip
+              help="Run CMD for each change: its JSON on stdin, its fields in NETSCAND_… variables.")  # fmt: skip
 @click.pass_obj
 def command(
     session: Session, text: str | None, network: str | None, known: bool, not_known: bool, tag: str | None,
@@ -68,7 +68,7 @@ def command(
     if as_json + as_table + (program is not None) > 1:
         raise click.UsageError("--json, --table and --exec exclude each other")
     if settle and (as_json or as_table):
-        raise click.UsageError("--settle works without --json and --table: they show devices as received")
+        raise click.UsageError("--settle excludes --json and --table, which show devices as received")
     requests = [protocol.SetInterval(seconds=interval, request="interval")] if interval else []
     bookmark = CursorFile(cursor_file)
     cursor = bookmark.load() or (parse_cursor(since) if since is not None else None)

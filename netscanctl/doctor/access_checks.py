@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from netscanctl.doctor.result import failed, ok, warning
 from netscanctl.documentation import documentation
 from netscanctl.page_links import origins, ports_for_others
 from netscanctl.render import pending_restart
+from netscand.check_results import failed, ok, warning
 from netscand.protocol import Access, CheckResult, DaemonStatus
 
 PHONE = documentation("phone.md")

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from netscanctl.client import Client, Failure, admin_hint, scan_request
 from netscanctl.doctor.access_checks import check_access, check_configuration
-from netscanctl.doctor.result import failed, ok, unknown, warning
 from netscanctl.render import conflict_sentences, span
 from netscand import __version__
+from netscand.check_results import failed, ok, unknown, warning
 from netscand.protocol import CheckResult, DaemonStatus, DeviceList, Network, ScanUpdate
 
 GATEWAY_TIMEOUT = 15.0

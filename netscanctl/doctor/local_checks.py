@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from netscanctl.doctor.result import ok, unknown, warning
 from netscand import protocol
+from netscand.check_results import ok, unknown, warning
 from netscand.protocol import CheckReport, CheckResult
 
 INSTALLATION = Path(protocol.__file__).parents[1]

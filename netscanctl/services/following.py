@@ -1,7 +1,7 @@
-"""The two ways to follow the daemon: every event at least once, and the present state.
+"""The two ways to follow the daemon: every event at least once, and the current state.
 
-They use a connection each. The events resume at the saved cursor, however old it is; the state begins with a snapshot.
-So a target that is away delays events, which wait in the daemon's history, but never the state.
+Each uses a connection of its own. The events resume at the saved cursor, however old it is; the state begins with a
+snapshot. So a target that does not answer delays events, which wait in the daemon's history, but never the state.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ Submit = Callable[[Received], "asyncio.Future[None]"]
 
 
 async def messages(daemon: Daemon, report: Report, part: str, since: str | None = None) -> AsyncGenerator[Received]:
-    """Yield every message without end; a daemon that is away or refuses is a problem of `part` of the report.
+    """Yield every message without end; a daemon that does not answer or refuses is a problem of `part` of the report.
 
     Raises Incompatible if the daemon is of another version.
     """

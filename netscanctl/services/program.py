@@ -23,7 +23,7 @@ from netscanctl.stream import Received
 from netscand import __version__
 from netscand.config import ConfigError
 from netscand.protocol import Event, ServerMessage
-from netscand.service import Watchdog
+from netscand.service import Watchdog, credentials, notifier
 
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
 """sysexits.h: a component failed; configuration."""
@@ -133,9 +133,7 @@ class Program(Generic[T]):
         return code
 
     async def _run(self, daemon: Daemon, table: T) -> None:
-        from sdnotify import SystemdNotifier
-
-        notify = SystemdNotifier().notify
+        notify = notifier()
         report = Report(self.name, daemon.address, notify)
         service = self.build(table, Context(daemon, report, credentials()))
         follower = StateFollower(daemon, report, service.on_message)
@@ -160,12 +158,6 @@ class Program(Generic[T]):
         finally:
             notify("STOPPING=1")
             bookmark.close()
-
-
-def credentials() -> Path | None:
-    """Return the folder of systemd's credentials (systemd.exec(5))."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    return Path(folder) if folder else None
 
 
 def open_log() -> None:

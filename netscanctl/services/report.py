@@ -140,7 +140,7 @@ class Report:
 
 
 def _status_file(name: str, environment: Mapping[str, str]) -> Path | None:
-    """Return the file for `netscanctl status`: in the folder that systemd made, or of one run by hand in our own."""
+    """Return the file for `netscanctl status`: in the folder of systemd, or if run by hand, in a folder of the user."""
     if folder := environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
         return Path(folder, FILE)
     if (own := own_run(environment)) is None:

@@ -97,7 +97,7 @@ class Addresses:
         return len(self._holders.get(network, ()))
 
     def seen_at(self, network: Network, start: int, most: int) -> Runs:
-        """Return the offsets of some of those that may be scanned: `most`, from the one with the number `start` on."""
+        """Return the offsets of `most` scannable addresses where a device was seen, beginning with number `start`."""
         first, ours = int(network.cidr.network_address), network.ours
         some = islice(self._holders.get(network.id, ()), start, start + most)
         found = (int.from_bytes(ip) - first for ip in some if len(ip) == 4 and ip not in ours)
@@ -131,7 +131,7 @@ class Addresses:
         self._counts.place(device)
 
     def put_back(self, device: Device, address: Address) -> None:
-        """Bind an address of before a restart: of several devices, the one seen last holds it."""
+        """Bind an address from before a restart: of several devices that have it, the one seen last holds it."""
         device.addresses.append(address)
         address.foreign = is_outside(address.network, address.ip)
         if address.foreign:
@@ -284,7 +284,7 @@ class Addresses:
         return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
     def _add_foreign(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
-        """Add an address of none of our networks: a fixed one from the factory, or a link-local one without DHCP.
+        """Add an address outside this host's networks: a fixed one from the factory, or a link-local one without DHCP.
 
         Others may have the same one, so it has no holder, and there is no conflict about it.
         """
@@ -440,7 +440,7 @@ class Addresses:
         return self._settle(device, seen, network, ip, dispute, before)
 
     def _join(self, question: Question, now: float) -> tuple[Event, ...]:
-        """Note that two devices are one host: there is one event about each pair, and no conflict."""
+        """Note that two devices are one host: this causes one event for each pair, and no conflict."""
         network, ip, old, device = question.network, question.ip, question.holder, question.claimant
         seen = question.claim._replace(at=now)
         if self.shared.are_one(old.mac, device.mac, now):
@@ -464,7 +464,7 @@ class Addresses:
 
     @staticmethod
     def _give_each_its_ip(network: Network, pair: tuple[Device, Device], both: list[Ip], now: float) -> None:
-        """Let two devices of one host have different `ip`s: of a gateway, its virtual MAC has the gateway's address."""
+        """Give two devices of one host different `ip`s; the virtual MAC of a gateway gets the gateway's address."""
         keeps, yields = pair if not is_virtual_router(pair[1].mac) else pair[::-1]
         if is_virtual_router(keeps.mac) and network.gateway is not None:
             gateway = keeps.address_at(network.id, network.gateway)
@@ -505,7 +505,7 @@ class Addresses:
         return (*left, disputed)
 
     def _leave(self, old: Device, claim: Address, new: Device, now: float) -> Event:
-        """Drop an address of a device that another one holds now; it is probed there while it has no other."""
+        """Drop an address of a device that another one holds now; the device is probed there if it has no other."""
         had = {"ip": old.ip, "addresses": tuple(old.addresses)}
         self.drop(old, claim)
         old.lost = claim
@@ -566,7 +566,7 @@ class Addresses:
 
 
 def _is_temporary(device: Device, network: Network, ip: Ip) -> bool:
-    """Return whether an address of IPv6 is one more of its scope: no event, because hosts make new ones all the time.
+    """Return whether an IPv6 address is a further one of its scope, and so no event: hosts often make new ones.
 
     Phones do so daily and with each connection (RFC 8981), and a new prefix gives all hosts new ones.
     """

@@ -44,7 +44,7 @@ NO_ANNOTATIONS: Mapping[str, object] = {
 
 
 def annotations(device: Device) -> dict[str, object]:
-    """Return a user's annotations of a device, by their wire names; those that are not set are left out."""
+    """Return a user's annotations of a device, by their wire names, without those that are not set."""
     values = {
         "label": device.label, "known": device.known, "notes": device.notes, "patience": device.presence.chosen,
         "kind": chosen_kind(device), "tags": device.tags, "not_same_as": device.not_same_as,
@@ -61,9 +61,9 @@ def inherited(old: Device, new: Device | None) -> dict[str, object]:
 
 
 def move_annotations(old: Device, new: Device, now: float) -> list[Event]:
-    """Move a user's annotations from one device to another, which is the same one under another MAC.
+    """Move a user's annotations from one device to another, which is the same device under another MAC.
 
-    What `old` does not have stays as it is at `new`. Return the events, that of `old` first.
+    Annotations that `old` does not have stay as they are at `new`. Return the events, that of `old` first.
     """
     found = inherited(old, new)
     cleared, taken = annotate(old, NO_ANNOTATIONS, now), annotate(new, found, now)

@@ -84,7 +84,7 @@ def urgency(device: Device | None) -> int:
 
 
 def _is_mac(name: str, mac: Mac) -> bool:
-    """Return whether a name is only the MAC of its device: that says nothing, and would hide a name that does."""
+    """Return whether a name is only the MAC of its device: it identifies nothing more, and would hide a better name."""
     return name.partition(".")[0].translate(SEPARATORS).lower() == mac.hex()
 
 
@@ -109,7 +109,7 @@ class HostNames:
         self._former: OrderedDict[Mac, _Former] = OrderedDict()
 
     def missing_sources(self, device: Device) -> tuple[str, ...]:
-        """Return the sources to look a device's name up in: those above its current one, and DNS again."""
+        """Return the sources in which to look up a device's name: those above its current one, and DNS again."""
         current = self._rank(device.hostname_source) + (device.hostname_source == "dns")
         return () if device.is_self else tuple(self.sources[:current])
 
@@ -140,7 +140,7 @@ class HostNames:
         return self._set(device, name, source, at)
 
     def reassign(self, device: Device, at: float) -> Event | None:
-        """Set the best of the names that a device is known by, after a change of `sources`; return what changed."""
+        """Set the best of the known names of a device, after a change of `sources`; return what changed."""
         best = min((device.hostname_source or "", *device.other_names), key=self._rank)
         name = device.other_names.get(best)
         return self._set(device, name, best, at) if name is not None and best != device.hostname_source else None
@@ -297,7 +297,7 @@ class Unexpected:
             self._seen[network, what] = at
 
     def problems(self, now: float) -> list[str]:
-        """Return a sentence for each one that was seen within the hour."""
+        """Return a sentence for each unexpected server or gateway that was seen within the last hour."""
         self._seen = {key: at for key, at in self._seen.items() if now - at < UNEXPECTED_FOR}
         return [f"{network}: {what}, which is not expected there" for network, what in self._seen]
 

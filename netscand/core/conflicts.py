@@ -31,7 +31,7 @@ class Conflict(NamedTuple):
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """Return the sort key: a station that makes up MACs must not hide conflicts of devices that answered us."""
+        """Return the sort key: devices that answered us come first, so that made-up MACs cannot hide them."""
         return not (self.holder.confirmed and self.claimant.confirmed), self.since
 
     def _is_used_by(self, device: Device) -> bool:
@@ -66,7 +66,7 @@ class Conflicts:
         self._macs = frozenset().union(*(macs for *_, macs in self._found))
 
     def end(self, one: Mac, other: Mac | None = None) -> None:
-        """Delete the conflicts of a device that is forgotten, or with another one that is the same host."""
+        """Delete the conflicts of a device that is forgotten, or with a device that is the same host."""
         macs = {one, other or one}
         self._found = {key: found for key, found in self._found.items() if not macs <= key[2]}
         self._macs = frozenset().union(*(macs for *_, macs in self._found))

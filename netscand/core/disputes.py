@@ -1,4 +1,4 @@
-"""Disputed addresses: claims to an address that another device holds; its holder is probed, the outcome reported."""
+"""Claims to an address that another device holds: the holder is probed, and the outcome reported."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterable
@@ -61,7 +61,7 @@ class Guards:
         return ip in self._ours.get(network.index, ())
 
     def update_router(self, device: Device) -> None:
-        """Note that a device has become an IPv6 router, or is one no longer."""
+        """Note that a device has become an IPv6 router, or no longer is one."""
         for index, routers in self._routers.items():
             self._routers[index] = [router for router in routers if router is not device]
         if device.is_router:
@@ -200,7 +200,7 @@ LAST_OF_NEWCOMERS = 11
 scan, which begins at once, may find them at another one as well."""
 
 NEWCOMER = 5.0
-"""Seconds for which a device is such a newcomer, and within which two devices are seen at an address at once."""
+"""Seconds for which a device is such a newcomer, and within which two sightings at an address are simultaneous."""
 
 MOST_OTHERS = 2
 """Maximum other addresses of each device that are probed."""
@@ -266,7 +266,7 @@ class Question:
         return self.saw(self.holder) and self.saw(self.claimant)
 
     def others(self, device: Device) -> list[Ip]:
-        """Return the other IPv4 addresses at which a device is probed, first that which it is known by."""
+        """Return the other IPv4 addresses at which a device is probed, its `ip` first."""
         if len(self.ip) == 16:
             return []
         found = [
@@ -387,7 +387,7 @@ class Disputes:
         return leased or self._released.get(holder.mac, -inf) >= holder.last_seen
 
     def open_question(self, claim: Observation, ip: Ip, network: Network, claimant: Device, holder: Device) -> bool:
-        """Return whether the claim is being decided, by a new question or after one that is open."""
+        """Return whether the claim is being decided, by a new question or by an open one."""
         question = self.open.get((network.id, ip))
         if question is not None:
             if claimant is not question.claimant and len(question.waiting) < MOST_WAITING:
@@ -411,7 +411,7 @@ class Disputes:
                     sights.setdefault(ip, {}).setdefault(device.mac, at)
 
     def was_probed(self, device: Device, ip: Ip) -> bool:
-        """Return whether a question is open for which a device was probed at an address: its answer is no claim."""
+        """Return whether an open question probed a device at an address: then its answer is no claim."""
         return any((device.mac, ip) in question.probed for question in self._of.get(device.mac, ()))
 
     def due(self, now: float) -> tuple[list[Probe], list[Question]]:

@@ -74,7 +74,7 @@ class DueQueue:
         self._heap: list[tuple[float, Mac]] = []
 
     def push(self, at: float, mac: Mac) -> None:
-        """Add an entry; those of before stay."""
+        """Add an entry; earlier entries of the device stay."""
         for queue in self._queues:
             if not queue or queue[-1][0] <= at:
                 queue.append((at, mac))
@@ -414,7 +414,7 @@ class DueChecks:
             self._mark_shared_lan(other)
 
     def _mark_shared_lan(self, other: str) -> None:
-        """Apply that a network is, or is no longer, one LAN with the one that is scanned instead."""
+        """Apply that a network is, or no longer is, the same LAN as the one that is scanned instead."""
         for network in self.shared_lans.marked(other, self.networks):
             self.network_table.change(network)
         self.addresses.open(network for network in self.networks.values() if network.state in SCANNED)
@@ -436,7 +436,8 @@ class DueChecks:
     def _hand_over(self, gone: str, to: str, reason: str, now: float, *, settled: bool) -> list[Event]:
         """Probe the devices of a network that went down from another one on the same LAN; return events.
 
-        For clients, the event of the network makes its devices `unknown`. `settled`: it went down seldom enough.
+        For clients, the event of the network makes its devices `unknown`. `settled`: the network has not gone down
+        often.
         """
         target, stay = self.networks[to], []
         for device in self.devices.values():

@@ -54,12 +54,12 @@ JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 
 
 def is_unsolicited(seen: Observation) -> bool:
-    """Return whether a frame is no answer, which a sleeping PC's network card or a proxy may send as well."""
+    """Return whether a frame is no answer. A sleeping PC's network card, or a proxy, may send answers, too."""
     return seen.evidence is not Evidence.ARP_REPLY and not seen.solicited
 
 
 UNSETTLED = 300.0
-"""Seconds for which the devices of a network that goes down too often stay `unknown` after it did."""
+"""Seconds for which devices stay `unknown` after their network went down too often."""
 
 
 class Inventory(DueChecks):
@@ -269,7 +269,7 @@ class Inventory(DueChecks):
         return (*recovered, event, *self.addresses.observe(device, seen, network, answers=rtt is not None))
 
     def _stays_unknown(self, device: Device, network: Network, at: float) -> bool:
-        """Return whether a device that is seen again stays `unknown`: other hosts can bring about many returns."""
+        """Return whether a device that is seen again stays `unknown`, because other hosts can cause many returns."""
         if at < self._unsettled.get(network.id, -inf):
             self.budgets.refuse(FLAPS, at, 0)
             return True
@@ -337,7 +337,7 @@ class Inventory(DueChecks):
         return (*recovered, *evicted_events, found, *disputed)
 
     def _take_annotations(self, annotated: Device, device: Device) -> Mapping[str, object]:
-        """Give a device the annotations of its entry from before it was seen; return what changes by its discovery."""
+        """Give a new device the annotations that it got before it was seen; return what they change."""
         self._limits.remove(annotated)
         self.counts.remove(annotated)
         self._never_seen.discard(device.mac)

@@ -20,7 +20,7 @@ KINDS = (
 """Values of `kind`, as in netscand/protocol.py; docs/kinds.md explains each."""
 
 MORE_EXACT = {"computer": ("laptop", "server", "nas", "virtual_machine"), "server": ("nas", "virtual_machine")}
-"""A kind → those that say the same more exactly."""
+"""Kind → more specific kinds of the same devices."""
 
 
 def rows(table: str) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
-"""The kind of a device (printer, phone, …) with its reason: by the user's word, else by evidence, else none.
+"""The kind of a device (printer, phone, …) and its reason: chosen by a user, else by evidence, else none.
 
-The rules are in core/kind_rules.py. Evidence of one strength that contradicts itself says nothing (ADR 80). All of it
-is claimed by the device, as its name is: a kind is no proof.
+The rules are in core/kind_rules.py. Contradictory evidence of the same strength names no kind (ADR 80). All of it is
+claimed by the device, as its name is: a kind is no proof.
 """
 
 import re
@@ -180,7 +180,7 @@ class DeviceKinds:
         self._vendor = vendor
         self._by_mac = lru_cache(maxsize=1024)(self._of_prefix)
         self.due: set[Mac] = set()
-        """Devices whose kind may have changed without a frame of theirs, such as a new gateway."""
+        """Devices whose kind may have changed without a frame from them, such as a new gateway."""
         self._refused: set[Mac] = set()
         """Devices whose latest change the budget refused; it is tried again with their next evidence."""
 
@@ -200,7 +200,7 @@ class DeviceKinds:
         return device.mac in self._refused
 
     def update(self, device: Device, at: float, *, is_new: bool = False) -> Event | None:
-        """Set the kind by the evidence; return the event, if it changed. `is_new`: its `discovered` shows the kind."""
+        """Set the kind by the evidence; return the event if it changed. `is_new`: `discovered` shows the kind."""
         if self.due:
             self.due.discard(device.mac)
         was = device.kind
@@ -244,7 +244,7 @@ class DeviceKinds:
 
 
 def with_services(known: tuple[Service, ...], seen: Iterable[Service]) -> tuple[Service, ...]:
-    """Return the services of a device with those of a frame: one without TXT adds nothing to one of its type."""
+    """Return the known services of a device and those of a frame; one without TXT replaces none of the same type."""
     for service in seen:
         if service in known or (not service.txt and any(each.type == service.type for each in known)):
             continue

@@ -42,7 +42,7 @@ def is_resident(device: Device, now: float) -> bool:
 
 
 def grant_share(budgets: Budgets, device: Device, now: float) -> None:
-    """Give a new device changes of its own, if its interface has a share left."""
+    """Give a new device a share of changes, if its interface has one left."""
     if budgets.has(OWN_SHARES, device.interface, now):  # checked first: having no share is no refusal
         device.has_share = budgets.take(OWN_SHARES, device.interface, now)
 
@@ -143,7 +143,7 @@ class _Waiting:
         self.macs[mac] = _Answers(now, now)
 
     def is_next(self, mac: Mac, now: float) -> bool:
-        """Return whether a MAC stays, and no other that stays answered before it."""
+        """Return whether a MAC stays, and answered before all others that stay."""
         first = self.macs[mac].first
         return self.macs[mac].stays(now) and not any(
             other.first < first and other.stays(now) for other in self.macs.values()

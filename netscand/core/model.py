@@ -31,9 +31,9 @@ ALL_NODES = Ip(b"\xff\x02" + bytes(13) + b"\x01")
 
 
 class StoredTime(float):
-    """Monotonic time of an earlier run, with the unix time that was stored: clients get that, whatever the clock says.
+    """Monotonic time of an earlier run, with the unix time that was stored, which clients get whatever the clock shows.
 
-    As a number it is as good as the clock was at the start.
+    As a number, it is as accurate as the clock was at the start.
     """
 
     __slots__ = ("unix",)
@@ -183,7 +183,7 @@ class Network:
     expected_dhcp: frozenset[bytes] = frozenset()
     """Addresses and MACs of the only DHCP servers that the user expects; empty: any."""
     expected_gateway: frozenset[bytes] = frozenset()
-    """The same of gateways."""
+    """The same for gateways."""
     probed: bool = True
     """Devices can be probed; False in a replay of a capture by a program that did not probe them."""
 
@@ -316,7 +316,7 @@ class Address:
     hostname: str | None = None
     """Name of the device behind this one that has it (core/relayed_names.py)."""
     foreign: bool = False
-    """It belongs to no network of this host on that interface: the device is probed there, and that is all."""
+    """It belongs to no network of this host on that interface; it is used only to probe the device."""
     mac: Mac | None = None
     """MAC that has it, if that was merged into the device (core/merged.py)."""
     main_since: float = -inf
@@ -336,7 +336,7 @@ class Device:
     reason: str = ""
     addresses: list[Address] = field(default_factory=list)
     lost: Address | None = None
-    """Where it was, and another device holds the address now: probed there while it has no other."""
+    """Address that another device holds now; this device is probed there while it has no other."""
     interface: int = 0
     """Interface on which it was last seen (ifindex)."""
     confirmed: bool = False
@@ -389,7 +389,7 @@ class Device:
 
     @property
     def key(self) -> Mac:
-        """Return what identifies it among the devices that are served; a device of a hub of sites has another key."""
+        """Return what identifies the device among all that are served; on a hub, the key contains the site."""
         return self.mac
 
     @property

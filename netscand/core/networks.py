@@ -126,14 +126,14 @@ class NetworkTable:
         return any(network is not None and device.mac in network.children for network in networks)
 
     def why_unprobeable(self, device: Device) -> str:
-        """Return why a device cannot be probed, whatever it does; empty: it may have an address where it can be."""
+        """Return why a device can never be probed; empty if it can, or may get an address at which it can."""
         if self.is_child(device):
             return "it is on a macvlan interface here, and cannot be probed"
         network = self.lookup(device.interface, device.ip)
         return "" if network is None or network.probed else "no program is known to have probed it"
 
     def can_observe(self, device: Device) -> bool:
-        """Return whether the silence of a device that cannot be probed counts: not while its interface is down."""
+        """Return whether the silence of a device that cannot be probed counts; not while its interface is down."""
         return device.status is Status.ONLINE or not (device.addresses or self.lookup(device.interface, None) is None)
 
     def set(self, networks: Iterable[Network]) -> None:

@@ -95,7 +95,8 @@ class OwnDevices:
         if former is not None and self._devices.get(former.mac) is not former:
             former = None  # it was forgotten
         device = known or self._devices.setdefault(mac, Device(mac, now, now, Presence(now, rules)))
-        # A new device of this host is part of the snapshot; one that clients know as another's, or replaces, is not.
+        # Clients get a new device of this host with the snapshot. An event is needed only if they know the device as
+        # another host's, or if it replaces one.
         changed = (known is not None and not known.is_self) or (former is not None and former is not device)
         previous = {"status": device.status, "status_since": device.status_since, "reason": device.reason}
         if device.status is not Status.ONLINE or not device.is_self:

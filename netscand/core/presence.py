@@ -304,9 +304,9 @@ class Presence:
     # ---- reports ------------------------------------------------------------------------------------------------
 
     def record_activity(self, at: float, *, joined: bool = False, unprobed: bool = False) -> None:
-        """Note any evidence but `proxied`; `joined`: DHCP or an announcement. Evidence in the past is ignored.
+        """Note evidence of any kind except `proxied`; `joined`: DHCP or an announcement. Older evidence is ignored.
 
-        `unprobed`: the device cannot be probed, so its silence is its own, and is learned.
+        `unprobed`: the device cannot be probed, so nothing interrupts its silence, and the silence is learned.
         """
         if at <= self._since and not self._offline:
             return
@@ -319,7 +319,7 @@ class Presence:
         self._restarted = self._offline = self._goodbye = False
 
     def goodbye(self, at: float) -> None:
-        """Note that the device says goodbye: it is probed at once, with the minimum patience. No verdict by itself."""
+        """Note a goodbye of the device: it is probed at once, with the minimum patience; its status stays."""
         self.record_activity(at)
         if at >= self._since and self.patience <= QUICK_PATIENCE:
             self._goodbye = True

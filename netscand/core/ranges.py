@@ -8,7 +8,7 @@ from typing import overload
 
 
 class Runs(Sequence[int]):
-    """Sequence of integers made of ascending, separate, non-empty runs, without a table: a /8 may have gaps."""
+    """Sequence of integers in ascending, separate, non-empty runs. It needs no table, so a /8 may have gaps."""
 
     def __init__(self, runs: Iterable[range]) -> None:
         self._runs = list(runs)

@@ -261,7 +261,7 @@ ROUTER_CLAIMS = Budget(
     8, 1 / MINUTE,
 )  # fmt: skip
 DHCP_SERVERS_OF_A_DEVICE = Budget(
-    "dhcp_servers_of_a_device", "device", "new DHCP servers that a device reports which has answered a request",
+    "dhcp_servers_of_a_device", "device", "new DHCP servers that are reported by a device which has answered a request",
     2, 2 / DAY,
 )  # fmt: skip
 DHCP_SERVERS = Budget("dhcp_servers", "network", "new DHCP servers that all other sources report", 8, 1 / MINUTE)

@@ -1,7 +1,6 @@
-"""Devices restored after a restart; what the history is asked, and its answers.
+"""Devices restored after a restart; queries to the history, and the answers.
 
-Unlike everywhere else in the core, times here are unix seconds: the monotonic clock that they were taken by may have
-ended with its boot.
+Unlike everywhere else in the core, times here are unix seconds, because the monotonic clock restarts with each boot.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
@@ -75,11 +74,11 @@ class Unreadable(Exception):
 
 
 class TooLong(Unreadable):
-    """A query that was ended because it took too long; nothing is wrong with the history."""
+    """A query that took too long and was ended; the history is not damaged."""
 
 
 class Standing(NamedTuple):
-    """A device's presence at some moment."""
+    """Presence of a device at one moment."""
 
     status: Status
     status_since: float

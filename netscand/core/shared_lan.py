@@ -78,7 +78,7 @@ class SharedLans:
         return [self._marked(network) for network in given]
 
     def marked(self, other: str, networks: Mapping[str, Network]) -> list[Network]:
-        """Return a network that stands by or does so no longer, and its pair, as they are to be now."""
+        """Return a network that stands by, or no longer does, and its pair, in their new states."""
         both = (self._networks[self._pairs[other].main], self._networks[other])
         return [replace(self._marked(each), state=networks[each.id].state) for each in both]
 
@@ -112,7 +112,7 @@ class SharedLans:
         return inf if pair.proved else pair.since + TRIES * TRY_APART
 
     def where(self, seen: Observation, network: Network, device: Device | None) -> str:
-        """Return the network that an observation belongs to: of several on one LAN, that which is scanned.
+        """Return the network that an observation belongs to: of several on one LAN, the one that is scanned.
 
         Before the proof, an address that a device has on the other network is the same one.
         """
@@ -191,7 +191,7 @@ class SharedLans:
 
 
 def _preference(main: Network, other: Network) -> str:
-    """Return why one of two networks is scanned and not the other."""
+    """Return why one of two networks is scanned instead of the other."""
     if main.rank[0] != other.rank[0]:
         return f"the default route of {main.interface} is preferred"
     if main.rank != other.rank:

@@ -60,21 +60,21 @@ def stale(device: Device, can_probe: Callable[[Address], object]) -> tuple[list[
 
 
 def choose_main(device: Device) -> None:
-    """Let the address seen last be the `ip` of a device that has none."""
+    """Make the address that was seen last the `ip` of a device that has none."""
     main = device.main_address
     if main is not None and main.main_since == -inf and len(main.ip) == 4:
         main.main_since = main.first_seen
 
 
 def restore_main(device: Device) -> None:
-    """Let the first IPv4 address be the `ip` of a device of before a restart, as it was stored."""
+    """Make the first IPv4 address the `ip` of a device from before a restart, in the stored order."""
     main = next((each for each in device.addresses if len(each.ip) == 4 and not each.foreign), None)
     if main is not None:
         main.main_since = main.first_seen
 
 
 def keep_main(device: Device, address: Address) -> None:
-    """Let an address be the `ip` of a device that was just seen there, if it does not answer at that one any more."""
+    """Make an address the `ip` of a device that was just seen there, if it no longer answers at its old `ip`."""
     main = device.main_address
     if main is not None and main is not address and len(main.ip) == 4:
         silent = address.last_seen - main.last_seen

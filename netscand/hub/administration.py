@@ -50,7 +50,7 @@ from netscand.protocol import Site, SiteList
 
 GIB = 2**30
 DEBIANS_OWN = {"host: 127.0.0.1", "port: 4222"}
-"""Lines of /etc/nats-server.conf as Debian ships it: a server without a purpose yet."""
+"""Lines of /etc/nats-server.conf as shipped by Debian: a server that is not in use yet."""
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
 
 
@@ -67,31 +67,12 @@ def print_line(line: str) -> None:
 # ---- init
 
 
-def add_init(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of init."""
-    parser.add_argument("host", nargs="?", metavar="HOST", help="name or address of this host, as the sites reach it")
-    parser.add_argument("--port", type=int, metavar="N", help="port of the server (default 4222)")
-    parser.add_argument(
-        "--size", type=int, metavar="GIB", help="GiB of the log at most (default 10, or half of the free disk)"
-    )
-    parser.add_argument(
-        "--certificate",
-        type=Path,
-        metavar="FILE",
-        help="certificate of the server, PEM, instead of one of our own authority",
-    )
-    parser.add_argument("--key", type=Path, metavar="FILE", help="private key of --certificate, PEM")
-    parser.add_argument(
-        "--no-commands", action="store_true", help="sites get no commands from here; for more than 1000 sites"
-    )
-
-
 def init(arguments: argparse.Namespace) -> int:
     """Set up the server, or what is missing of it. Raises ConfigError or ServerError."""
     places = places_of(arguments)
     before = settings.load(places.config, required=False).hub
     if (arguments.certificate is None) != (arguments.key is None):
-        raise ConfigError("--certificate and --key belong together")
+        raise ConfigError("--certificate and --key: set both, or none")
     address = _address(arguments, before)
     host, port = nats_settings.host_and_port(address)
     changed = _make_files(places, arguments, host, port)
@@ -109,7 +90,7 @@ def init(arguments: argparse.Namespace) -> int:
         systemctl("enable", "--now", "netscand-hub.service")
         _until_hub_answers(settings.load(places.config).listen.unix)
         print_line("netscand-hub.service: running")
-    print_line("next, at each site: the command that this prints: netscand-hub add-site NAME")
+    print_line("next, for each site: run netscand-hub add-site NAME; it prints the command to run at the site")
     return 0
 
 
@@ -132,7 +113,7 @@ def _make_files(places: Places, arguments: argparse.Namespace, host: str, port: 
     """Make keys, certificates and configuration where they are missing; return whether a restart is needed."""
     path = places.file("server.conf")
     if path.exists() and not re.search(rf'(?m)^listen: ".*:{port}"$', path.read_text()):
-        raise ConfigError(f"{path} listens elsewhere than on port {port}: correct it, or delete it and run this again")
+        raise ConfigError(f"{path} does not listen on port {port}: correct it, or delete it and run this again")
     if path.exists() and arguments.size is not None:
         raise ConfigError(
             f"--size: {path} has max_file_store already: correct it, or delete the file and run this again"
@@ -163,7 +144,7 @@ def _seed(path: Path) -> str:
     """Return the private key in a file, which is made if there is none. Raises ConfigError."""
     if not path.exists():
         write(path, f"{new_key()[0]}\n".encode(), 0o600)
-        print_line(f"{path}: a new key, which only root reads")
+        print_line(f"{path}: new key, readable only by root")
     text = Places(path).seed(path)
     if not nats_settings.SEED.fullmatch(text):
         raise ConfigError(f"{path}: not a private key; delete it, and run netscand-hub init again")
@@ -277,7 +258,7 @@ def sites_of_hub(path: str) -> list[Site]:
 
 
 def _until_hub_answers(path: str) -> None:
-    """Wait until the hub serves: its unit has started before, when it begins to read the log. Raises ServerError."""
+    """Wait until the hub serves clients, which is later than its unit's start. Raises ServerError."""
     until = time.monotonic() + START
     while True:
         try:
@@ -291,7 +272,7 @@ def _until_hub_answers(path: str) -> None:
 
 
 def _free_port(places: Places, port: int) -> None:
-    """Stop Debian's server as it is after its installation. Raises ConfigError if another program has the port."""
+    """Stop Debian's server if it was only installed. Raises ConfigError if another program uses the port."""
     conf = Path("/etc/nats-server.conf")
     as_shipped = conf.exists() and set(conf.read_text().splitlines()) - {""} <= DEBIANS_OWN
     if places.has_units and booted() and as_shipped and is_enabled("nats-server.service"):
@@ -314,7 +295,7 @@ def _free_port(places: Places, port: int) -> None:
 
 
 def reload_keys(places: Places, change: Callable[[Keys], Keys] = lambda keys: keys) -> None:
-    """Change the keys, and let the server take them; if it does not, all is as before. Raises ServerError."""
+    """Change the keys, and reload them in the server; if it refuses, restore the old ones. Raises ServerError."""
     before = places.read_keys()
     try:
         # Twice: after the first, nats-server 2.10 to 2.15 lets a new account import from the log's former account.
@@ -323,7 +304,7 @@ def reload_keys(places: Places, change: Callable[[Keys], Keys] = lambda keys: ke
             places.write_keys(structs.replace(change(before), probe=probe))
             if process(places) is None:
                 print_line(
-                    f"no NATS server runs here with {places.file('server.conf')}: it takes this change when it starts"
+                    f"no NATS server runs here with {places.file('server.conf')}: the change takes effect at its start"
                 )
                 return
             reload(places, settings.load(places.config).hub, seed)
@@ -338,22 +319,14 @@ def _name(name: str) -> str:
     return name
 
 
-def add_add_site(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of add-site."""
-    parser.add_argument("name", metavar="NAME", help="name of the site")
-    parser.add_argument(
-        "--key", metavar="KEY", help="public key of the site; without it, print the command that the site runs"
-    )
-    parser.add_argument("--replace", action="store_true", help="replace the key of a site that has one")
-
-
 def add_site(arguments: argparse.Namespace) -> int:
     """Let a site publish; without its key, print what the site runs. Raises ConfigError or ServerError."""
     places, name, key = places_of(arguments), _name(arguments.name), arguments.key
     keys = places.read_keys()
     if key is None:
         if name in keys.sites:
-            sys.stderr.write(f"netscand-hub: site {name} has a key already; this command replaces it\n")
+            hint = f"to replace it: netscand-hub add-site {name} --key KEY --replace"
+            sys.stderr.write(f"netscand-hub: site {name} already has a key; {hint}\n")
         print_line(join_command(places, name))
         return 0
     if not KEY.fullmatch(key):
@@ -367,10 +340,10 @@ def add_site(arguments: argparse.Namespace) -> int:
         )
     owner = next((site for site, one in keys.sites.items() if one == key), None)
     if owner == name:
-        print_line(f"site {name} has this key already")
+        print_line(f"site {name} already has this key")
         return 0
     if owner is not None or key in (keys.admin, keys.hub):
-        raise ConfigError(f"--key {key}: it is the key of {owner or 'this hub'} already; make another one for {name}")
+        raise ConfigError(f"--key {key}: already the key of {owner or 'this hub'}; make another one for {name}")
     if name in keys.sites and not arguments.replace:
         raise ConfigError(
             f"NAME {name}: taken by the key {keys.sites[name]}; choose another name, or replace the key: --replace"
@@ -391,12 +364,6 @@ def join_command(places: Places, name: str) -> str:
             raise ConfigError(f"[hub] ca_file {table.ca_file!r}: {error.strerror}; run netscand-hub init") from None
         words.append(f"--ca {base64.b64encode(ssl.PEM_cert_to_DER_cert(pem)).decode()}")
     return " ".join(words)
-
-
-def add_remove_site(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of remove-site."""
-    parser.add_argument("name", metavar="NAME", help="name of the site")
-    parser.add_argument("--purge", action="store_true", help="delete its events and its devices from the log, too")
 
 
 def remove_site(arguments: argparse.Namespace) -> int:
@@ -436,7 +403,7 @@ async def purge(server: LogServer, site: str) -> int:
 
 
 async def until_followed(server: LogServer, stream: str) -> None:
-    """Wait until a derived stream has everything of the log, for a while."""
+    """Wait, at most START, until a derived stream has everything that is in the log."""
     until = time.monotonic() + START
     while time.monotonic() < until:
         answer: dict[str, Any] = await server.request(f"STREAM.INFO.{stream}")

@@ -48,7 +48,7 @@ class Message(NamedTuple):
     stamp: int
     """When the server stored it, in nanoseconds of unix time."""
     pending: int
-    """Messages behind it when it was sent."""
+    """Messages after it in the stream when it was sent."""
     subject: str
     headers: Mapping[bytes, bytes]
     data: bytes
@@ -73,7 +73,7 @@ class RawClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self.takers: dict[int, Take] = {}
-        """Subscription → who takes its messages."""
+        """Subscription → receiver of its messages."""
         self.on_failure: Callable[[Exception], None] = lambda error: None
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:  # noqa: ANN401 - as in the library
@@ -186,7 +186,7 @@ class Connection:
         try:
             answer = await self.client.request(sites.command_subject(site), protocol.encode(command), timeout=ANSWER)
         except nats.errors.NoRespondersError:
-            raise ServerError(f"site {site} takes no commands, or is not connected") from None
+            raise ServerError(f"site {site} accepts no commands, or is not connected") from None
         except (nats.errors.Error, TimeoutError) as error:
             raise ServerError(f"site {site} does not answer: {error or 'no answer'}") from None
         with suppress(msgspec.MsgspecError):

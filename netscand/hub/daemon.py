@@ -4,16 +4,13 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
-from sdnotify import SystemdNotifier
-
+from netscand import garbage_collection
 from netscand.config import ConfigError
-from netscand.garbage_collection import Collector
 from netscand.hub import settings
 from netscand.hub.connection import Message, ServerError
 from netscand.hub.history import Past
@@ -26,12 +23,10 @@ from netscand.serve.auth import TokensRefused
 from netscand.serve.hub import Hub
 from netscand.serve.listen import ListenError, inherited_sockets
 from netscand.serve.ports import Scanner
-from netscand.service import Watchdog
+from netscand.service import Watchdog, component, handle_signals, notifier, on_request, publish_status
 
-STATUS_EVERY = 5.0
-"""Seconds between two STATUS lines for systemd."""
 DEAD = 64
-"""Messages that cannot be read and wait to be copied, at most."""
+"""Maximum unreadable messages that wait to be copied."""
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +37,7 @@ class Daemon:
     def __init__(self, config: settings.Config, path: Path, credentials: Path | None) -> None:
         self._config = config
         self._path = path
-        self._notify: Callable[[str], None] = SystemdNotifier().notify
+        self._notify = notifier()
         self._reloads = asyncio.Event()
         self._dead: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(DEAD)
         self.encoder = SiteEncoder(offset=lambda: time.time() - time.monotonic(), vendor=lambda mac: None)
@@ -51,7 +46,7 @@ class Daemon:
         self.log = Log(config.hub, config.hub.seed(credentials), self.view, self._publish)
         self.requests = Requests(self.log, self.hub.publish_scan)
         self.sites = Sites(self.view, self.log, self.requests)
-        # Handlers that read more of a device or a network than a site's has are replaced (serving.py).
+        # Handlers that need more fields than a device or a network of a site has are replaced (serving.py).
         scanner = cast(Scanner, self.sites)
         self.server = HubServer(
             scanner, self.hub, config.listen, config.access, self.encoder, inherited_sockets(), Past(self.log)
@@ -61,16 +56,12 @@ class Daemon:
         self.log.on_new_log = self.server.begin_again
         self.log.on_read = self.hub.list_changed
         self.watchdog = Watchdog(self._notify, {"server": lambda: self.server.self_test.answered_at})
-        if self.watchdog.allowed is not None:
-            self.server.self_test_interval = min(2.0, self.watchdog.allowed / 8)
+        self.server.self_test_interval = self.watchdog.self_test_interval
 
     async def run(self) -> None:
         """Read the log, serve, and run until SIGTERM or SIGINT. Raises what a part raised."""
         stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reloads.set)
+        handle_signals(stopping, self._reloads)
         gc.disable()  # collections during the start would take as long as the start itself
         async with asyncio.TaskGroup() as parts:
             running = [parts.create_task(self.log.run(), name="log")]
@@ -92,20 +83,17 @@ class Daemon:
 
     async def _serve(self, parts: asyncio.TaskGroup, running: list["asyncio.Task[None]"]) -> None:
         await self.server.open()
-        gc.collect()
-        gc.freeze()
-        gc.enable()
-        gc.set_threshold(2_000, 10, 1_000_000)
+        garbage_collection.begin()
         work: dict[str, Callable[[], Awaitable[None]]] = {
             "server": self.server.run,
             "requests": self.requests.run,
             "unreadable messages": self._bury,
-            "status": self._publish_status,
-            "garbage": Collector(lambda: len(self.view.devices)).run,
-            "configuration": self._reload_on_request,
+            "status": lambda: publish_status(self._notify, self._status_line),
+            "garbage": garbage_collection.Collector(lambda: len(self.view.devices)).run,
+            "configuration": lambda: on_request(self._reloads, self._reload),
             "watchdog": self.watchdog.run,
         }
-        running += [parts.create_task(_part(name, run), name=name) for name, run in work.items()]
+        running += [parts.create_task(component(name, run), name=name) for name, run in work.items()]
         await self.server.self_test.check_all()
         log.info("ready: %s", self._status_line())
 
@@ -133,12 +121,6 @@ class Daemon:
 
     # ---- configuration and status
 
-    async def _reload_on_request(self) -> None:
-        while True:
-            await self._reloads.wait()
-            self._reloads.clear()
-            await self._reload()
-
     async def _reload(self) -> str:
         """Read the configuration again; with an error, keep the old one, and report and return it."""
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
@@ -159,11 +141,6 @@ class Daemon:
         self._notify("READY=1")
         return error
 
-    async def _publish_status(self) -> None:
-        while True:
-            self._notify(f"STATUS={self._status_line()}")
-            await asyncio.sleep(STATUS_EVERY)
-
     def _status_line(self) -> str:
         found = self.view.sites.values()
         connected = sum(site.state == "connected" for site in found)
@@ -171,12 +148,6 @@ class Daemon:
         line = f"{connected} of {len(found)} sites connected, {devices} devices, {clients} clients"
         problems = "; ".join(self.sites.problems())
         return f"{line}; degraded: {problems}" if problems else line
-
-
-async def _part(name: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Run a part; one that ends by itself ends the process, and systemd restarts it (law 9)."""
-    await run()
-    raise RuntimeError(f"{name} ended")
 
 
 def run(config: settings.Config, path: Path, credentials: Path | None) -> None:

@@ -10,21 +10,23 @@ from datetime import UTC, datetime
 import msgspec
 
 from netscand import sites
+from netscand.check_results import failed, ok, report, warning
 from netscand.config import ConfigError
+from netscand.event_log import one_line
 from netscand.hub import settings
 from netscand.hub.administration import NO_ANSWER, places_of, reload_keys, sites_of_hub
 from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
 from netscand.hub.places import SOON, Places, ends_within, openssl
 from netscand.hub.server_config import accounts_text
-from netscand.protocol import CheckReport, CheckResult, Site
+from netscand.protocol import CheckResult, Site
 
 LEAST_FREE = 0.1
 """Part of the disk that must be free."""
 OLDEST = (2, 10)
-"""Version of the server."""
+"""Oldest supported version of the server."""
 REPAIR = "netscand-hub doctor --repair"
 NAMED = 5
-"""Sites that a line names, at most."""
+"""Maximum sites named in a line."""
 HINTS = {
     "silent": "at the site: netscanctl status, and journalctl -u netscand-uplink",
     "missing": "at the site: the command of netscand-hub add-site; then netscanctl status",
@@ -33,45 +35,21 @@ HINTS = {
     "other_version": "upgrade netscand at the site, or here",
     "behind": "it catches up by itself; if not, raise [uplink] rate at the site",
 }
-"""For a problem of a site; others need nothing, or journalctl."""
-
-
-def ok(check: str, found: str, hint: str | None = None) -> CheckResult:
-    """Return the result of a check that passed."""
-    return CheckResult(check=check, verdict="ok", found=found, hint=hint)
-
-
-def warning(check: str, found: str, hint: str) -> CheckResult:
-    """Return the result for a hub that works, with restrictions."""
-    return CheckResult(check=check, verdict="warning", found=found, hint=hint)
-
-
-def failed(check: str, found: str, hint: str) -> CheckResult:
-    """Return the result for a hub that cannot work."""
-    return CheckResult(check=check, verdict="failed", found=found, hint=hint)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of doctor."""
-    parser.add_argument(
-        "--repair", action="store_true", help="correct streams and keys; rebuild derived streams of the log"
-    )
-    parser.add_argument("--json", action="store_true", help='print an object with "ok" and the list "checks"')
+"""Problem of a site → hint; other problems need nothing, or a look into the journal."""
 
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Run all checks, and print their results; return 1 if one failed. Raises ConfigError."""
-    checks = list(examine(places_of(arguments), repair=arguments.repair))
-    report = CheckReport(ok=all(one.verdict != "failed" for one in checks), checks=checks)
+    found = report(examine(places_of(arguments), repair=arguments.repair))
     if arguments.json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
-        widest = max(len(one.check) for one in checks)
-        for one in checks:
-            sys.stdout.write(f"{one.verdict:<7}  {one.check:<{widest}}  {one.found}\n")
+        widest = max(len(one.check) for one in found.checks)
+        for one in found.checks:
+            sys.stdout.write(f"{one.verdict:<7}  {one.check:<{widest}}  {one_line(one.found)}\n")
             if one.hint:
                 sys.stdout.write(f"{'':<7}  {'':<{widest}}  → {one.hint}\n")
-    return 0 if report.ok else 1
+    return 0 if found.ok else 1
 
 
 def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
@@ -90,9 +68,9 @@ def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
         yield check_disk(places)
         yield from with_server(places, table, lambda server: check_server(server, places, repair=repair))
     except ConfigError as wrong:
-        yield failed("files", "; ".join(wrong.faults), "as root; if a file is missing: netscand-hub init")
+        yield failed("files", "; ".join(wrong.faults), "run this as root; if a file is missing: netscand-hub init")
     except ServerError as error:
-        yield failed("server", str(error), "then run netscand-hub doctor again")
+        yield failed("server", str(error), "correct it, then run netscand-hub doctor again")
     yield from check_sites(config.listen.unix, places)
 
 
@@ -111,7 +89,7 @@ def check_files(places: Places) -> Iterator[CheckResult]:
     text = places.file("server.conf").read_text() if places.file("server.conf").exists() else ""
     if not re.search(r"(?m)^\s*sync_interval:\s*always\b", text):
         hint = f"add sync_interval: always to jetstream in {places.file('server.conf')}, then restart the server"
-        yield warning("server.conf", "an acknowledged event may be lost with the power", hint)
+        yield warning("server.conf", "a power loss may lose events that were acknowledged", hint)
 
 
 def check_rights(places: Places, *, repair: bool) -> Iterator[CheckResult]:
@@ -119,12 +97,12 @@ def check_rights(places: Places, *, repair: bool) -> Iterator[CheckResult]:
     keys = places.read_keys()
     path = places.file("accounts.conf")
     if (path.read_text() if path.exists() else "") == accounts_text(keys):
-        yield ok("rights", f"{len(keys.sites)} sites, each with its own key and no other right")
+        yield ok("rights", f"{len(keys.sites)} sites, each with a key for its own subjects only")
     elif repair:
         reload_keys(places)
-        yield ok("rights", f"{path}: written again, and the server has it")
+        yield ok("rights", f"{path}: written again, and loaded by the server")
     else:
-        yield failed("rights", f"{path} is not what netscand-hub makes of keys.json", REPAIR)
+        yield failed("rights", f"{path} does not match keys.json", REPAIR)
 
 
 def check_certificate(places: Places) -> Iterator[CheckResult]:
@@ -165,9 +143,8 @@ async def check_server(server: LogServer, places: Places, *, repair: bool) -> li
         )
     else:
         running = f"nats-server {version.major}.{version.minor}.{version.patch} answers"
-        results.append(
-            ok("server", running + ("" if process(places) else ", on another host or not started by our unit"))
-        )
+        elsewhere = "" if process(places) else ", on another host, or not started by netscand-nats.service"
+        results.append(ok("server", running + elsewhere))
     info = await server.request("INFO")
     if info.get("error"):
         return [*results, failed("server", f"no JetStream: {info['error'].get('description')}", "netscand-hub init")]
@@ -182,7 +159,7 @@ async def check_server(server: LogServer, places: Places, *, repair: bool) -> li
 
 
 async def check_stream(server: LogServer, stream: dict[str, object], *, repair: bool) -> CheckResult:
-    """Check that a stream is there, and configured as we make it."""
+    """Check that a stream exists, with our configuration."""
     name = str(stream["name"])
     found = await server.request(f"STREAM.INFO.{name}")
     if repair:
@@ -193,7 +170,7 @@ async def check_stream(server: LogServer, stream: dict[str, object], *, repair: 
         return failed(name, f"the stream is missing: {found['error'].get('description')}", REPAIR)
     elif wrong := differences(found["config"], stream):
         shown = ", ".join(f"{key} is {found['config'].get(key)!r}" for key in wrong)
-        return warning(name, f"configured otherwise than by netscand-hub: {shown}", REPAIR)
+        return warning(name, f"the configuration differs from that of netscand-hub: {shown}", REPAIR)
     state = found["state"]
     lag = sum(source.get("lag", 0) for source in found.get("sources") or ())
     behind = f", {lag} messages behind the log" if lag else ""
@@ -201,7 +178,7 @@ async def check_stream(server: LogServer, stream: dict[str, object], *, repair: 
 
 
 async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]], *, repair: bool) -> CheckResult:
-    """Check that each derived stream has only what is in the log; after different restores, one is ahead of it."""
+    """Check that each derived stream has only messages of the log; after a restore, a stream may be ahead of it."""
     log = (await server.request(f"STREAM.INFO.{sites.LOG}"))["state"]
     ahead = [
         name for name in (sites.STATE, sites.CURSOR) if await is_ahead(server, name, log["first_seq"], log["last_seq"])
@@ -211,7 +188,7 @@ async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]],
     if not repair:
         return failed(
             "derived",
-            f"{' and '.join(ahead)}: messages that the log does not have, as after different restores",
+            f"{' and '.join(ahead)}: messages that the log does not have, as after a restore of only one of them",
             REPAIR,
         )
     for name in ahead:
@@ -221,7 +198,7 @@ async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]],
     return ok(
         "derived",
         f"{' and '.join(ahead)}: created again from the log",
-        "a device without an event in the log comes back with its next event",
+        "a device that has no event in the log is missing until its next event",
     )
 
 
@@ -246,7 +223,7 @@ async def is_ahead(server: LogServer, stream: str, first: int, last: int) -> boo
 
 
 async def direct(server: LogServer, stream: str, which: dict[str, object]) -> dict[str, str]:
-    """Return the headers of a message in a stream; of one that is not there, only its status."""
+    """Return the headers of a message in a stream; if there is no such message, only its status."""
     message = await server.raw(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(which))
     return {str(key): value for key, value in (message.headers or {}).items()}
 
@@ -260,7 +237,7 @@ def check_sites(socket: str, places: Places) -> Iterator[CheckResult]:
         found = sites_of_hub(socket)
     except NO_ANSWER as error:
         reason = getattr(error, "strerror", None) or str(error) or "no answer"
-        yield warning("hub", f"netscand-hub does not run: {socket}: {reason}", "systemctl start netscand-hub")
+        yield warning("hub", f"netscand-hub is not running: {socket}: {reason}", "systemctl start netscand-hub")
         return
     try:
         expected: Collection[str] = places.read_keys().sites
@@ -268,7 +245,7 @@ def check_sites(socket: str, places: Places) -> Iterator[CheckResult]:
         expected = ()
     troubles = dict(problems(found, expected))
     good = len({site.site for site in found} - {site for sites in troubles.values() for site in sites})
-    yield ok("sites", f"{good} of {len(found)} connected, with this version, and without a problem")
+    yield ok("sites", f"{good} of {len(found)} are connected, have this version, and have no problem")
     for word, by_site in troubles.items():
         named = "; ".join(f"{site}: {why}" for site, why in list(by_site.items())[:NAMED])
         others = f"; and {len(by_site) - NAMED} others" if len(by_site) > NAMED else ""
@@ -285,7 +262,7 @@ def problems(found: list[Site], expected: Collection[str]) -> Iterator[tuple[str
         for word, why in zip(site.problems, site.why, strict=True):
             by_word.setdefault(word, {})[site.site] = why
     for name in sorted(set(expected) - {site.site for site in found}):
-        by_word.setdefault("missing", {})[name] = "has a key, and has published nothing"
+        by_word.setdefault("missing", {})[name] = "has a key, but has published nothing"
     yield from by_word.items()
 
 

@@ -14,7 +14,7 @@ from netscand.hub.published import about_site, published
 from netscand.hub.view import CURSOR, PREVIOUS, end_of_snapshot
 
 LISTS = 32
-"""Lists that are read in parts and can go on where they ended."""
+"""Maximum lists that are read in parts, and can continue after their last part."""
 
 
 class Past:
@@ -128,7 +128,7 @@ class _Reading:
             events = [each for each in self._events(message) if self._fits(message, each)]
             if events:
                 self._log.remember(message)
-                # Who gets only some of several gets all again.
+                # A client that gets only some of several events gets all of them again.
                 found += [(self._last, event.body) for event in events[:-1]]
                 self._last = message.sequence
                 found.append((self._last, events[-1].body))

@@ -1,8 +1,8 @@
-"""Reads the log of all sites into the view, and follows it; and what clients ask of its past.
+"""The log of all sites: reads it into the view and follows it; answers queries of clients about the past.
 
 A cursor of the hub is the log's identity, a mark of the message, and its number: `IDENTITY+MARK-NUMBER`. Every hub
-gives a message the same cursor, and none accepts that of a message which a restore of the server's disk has taken away,
-for the one that has its number now has another mark.
+gives a message the same cursor. If a restore of the server's disk has removed a message, no hub accepts its cursor,
+because the message that has its number now has another mark.
 """
 
 import asyncio
@@ -66,19 +66,19 @@ class Log:
     def __init__(self, table: Hub, seed: str | None, view: View, publish: Callable[[str, Change], None]) -> None:
         self.sequence = 0
         self.known_from = 0
-        """Number behind which the view knows of each message whether it was the next one of its site."""
+        """Number after which the view knows, for each message, whether it was the next one of its site."""
         self.first = 0
         """Number of the first message that the log has."""
         self.reconnects = 0
         self.delay = 0.0
-        """Seconds from the storing of the last message to its reading, by both clocks."""
+        """Seconds from storing the last message (by the server's clock) to reading it (by the hub's clock)."""
         self.problem: str | None = "the log was not read yet"
         self.ready = asyncio.Event()
         self.on_new_log: Callable[[str], None] = lambda reason: None
-        """Called when what clients have is of another log."""
+        """Called when the events that clients have are from another log."""
         self.on_read: Callable[[], None] = lambda: None
         self.derived_ahead = False
-        """The stream of last values is of another age than the log: it has others, or lacks some."""
+        """The stream of last values does not match the log: it has other values, or lacks some."""
         self._unchecked: dict[str, int] = {}
         """Subject → number in the log of the last value that a start read, until they are compared with the log."""
         self._table = table
@@ -89,7 +89,7 @@ class Log:
         self._created = ""
         self._connection: Connection | None = None
         self._lacks = False
-        """What was read lacks messages of the log, and is read again."""
+        """The values that were read lack messages of the log; everything is read again."""
         self._marks: OrderedDict[int, str] = OrderedDict()
         self._follows = False
 
@@ -116,15 +116,15 @@ class Log:
         if not identity.isalnum() or not number.isdigit():
             raise ValueError(cursor)
         if not identity.startswith(self._identity) or len(identity) <= len(self._identity):
-            raise CursorGone("it is of another log")
+            raise CursorGone("it belongs to another log")
         found = Claimed(number)
         found.mark = identity[len(self._identity) :]
         return found
 
     async def until_read(self, cursor: str) -> None:
-        """Wait until a client can continue behind a cursor, for AHEAD at most.
+        """Wait, at most AHEAD, until a client can continue after a cursor.
 
-        Another hub may have read more than this one, and what a client missed is read from the server.
+        Another hub may have read more than this one, and the messages that a client missed are read from the server.
         """
         ends = time.monotonic() + AHEAD
         with suppress(CursorGone, ValueError, ServerError):
@@ -205,12 +205,12 @@ class Log:
         self._follows = True
         await connection.follow(sites.LOG, start, self._on_message)
         if self.problem is not None:
-            log.info("following the log behind message %d", self.sequence)
+            log.info("following the log after message %d", self.sequence)
         self.problem = None
         self.ready.set()
 
     async def _continues(self, connection: Connection, state: StreamState) -> bool:
-        """Return whether the log is the one that was read, and still has what was read."""
+        """Return whether this is the log that was read before, with everything that was read."""
         if not self._created or self._lacks:
             return False
         if state.created != self._created or state.last < self.sequence:
@@ -237,7 +237,7 @@ class Log:
 
         if not self._lacks and (await connection.stream_state(sites.STATE)).messages:
             await connection.follow(sites.STATE, {"deliver_policy": "all"}, take, until_idle=True)
-        # The log has grown meanwhile, perhaps; but what it does not have now, it had before a restore.
+        # The log may have grown meanwhile. But messages that it lacks now were in it before a restore.
         self.derived_ahead = self._lacks or last > (await connection.stream_state(sites.LOG)).last
         if self.derived_ahead:
             log.warning("%s is ahead of the log: the last values are read from the log", sites.STATE)
@@ -324,7 +324,7 @@ class Log:
                     return
 
     async def _fix(self, connection: Connection, site: Site) -> None:
-        """Get what is missing of a site: from itself, where it allows that; else its last values from the log."""
+        """Get missing events of a site: from the site, if it accepts commands, else its last values from the log."""
         now = time.monotonic()
         if site.alive is not None and site.alive.commands and site.requested_at is None and site.cursor is not None:
             site.requested_at = now

@@ -1,4 +1,4 @@
-"""Files of the hub and its NATS server: keys, certificates, configuration; and their changes."""
+"""Files of the hub and its NATS server: keys, certificates, configuration; and how they are changed."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ SERVICE = "netscand-nats"
 
 @dataclass(frozen=True)
 class Places:
-    """The files, for a configuration: those of the units for the default one, else all in its folder."""
+    """The files that belong to a configuration: those of the units for the default one, else all in its folder."""
 
     config: Path
 

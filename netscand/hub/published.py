@@ -46,7 +46,7 @@ _last = msgspec.json.Decoder(_Last).decode
 
 
 class Unreadable(Exception):
-    """A message that is not what its subject says; the text says why."""
+    """A message whose content does not match its subject; the text says why."""
 
 
 class Published(NamedTuple):
@@ -69,7 +69,8 @@ def about_site(data: bytes) -> "sites.SnapshotBegan | sites.SnapshotEnded | site
 def published(site: str, data: bytes) -> Published:
     """Return an event of a site. Raises Unreadable.
 
-    Its bytes go on unchanged only if they are as we write them: else a site could add a second `site` or `cursor`.
+    Its bytes are passed on unchanged only if they are as we write them; otherwise a site could add a second `site` or
+    `cursor`.
     """
     try:
         event = _event(data)

@@ -64,7 +64,7 @@ class Sites:
         """Return why what is shown may be wrong."""
         found = [self.log.problem, self.not_reloaded]
         if self.log.derived_ahead:
-            found.append(f"{sites.STATE} is ahead of the log; to rebuild it: netscand-hub doctor")
+            found.append(f"{sites.STATE} is ahead of the log; to rebuild it: netscand-hub doctor --repair")
         return tuple(each for each in found if each)
 
     def conflicts(self) -> Sequence[Conflict]:
@@ -83,7 +83,7 @@ class Sites:
         if found.state != "connected":
             raise Busy(f"site {site} is {found.state}")
         if found.alive is not None and not found.alive.commands:
-            raise Busy(f"site {site} takes no commands ([uplink] commands there)")
+            raise Busy(f"site {site} accepts no commands ([uplink] commands there)")
         self._scans += 1
         self.requests.send(self._scans, site, ScanNow(targets=list(targets)))
         return self._scans

@@ -1,8 +1,8 @@
-"""Configuration of the NATS server: an account for each site, and the one that has the log.
+"""Configuration of the NATS server: an account for each site, and one for the log.
 
-A site has an account of its own, because permissions do not limit the subject of an answer: in one account for all, a
-site could let the server send an answer, with content of its own, to the subjects of another site, or to
-`$JS.API.STREAM.DELETE` (docs/adr/0079). What a site may do in the account of the log are its imports.
+A site has an account of its own because permissions do not limit the subject of an answer: in one account for all, a
+site could make the server send an answer, with content of its own, to the subjects of another site, or to
+`$JS.API.STREAM.DELETE` (docs/adr/0079). What a site may do in the account of the log is defined by its imports.
 """
 
 import re
@@ -17,9 +17,9 @@ LOG_ACCOUNT = "NETSCAN"
 KEY = re.compile(r"U[A-Z2-7]{55}")
 """Public half of an NKey of a user."""
 SITE_CONNECTIONS = 4
-"""Connections of a site: one, and those that the server has not given up yet."""
+"""Maximum connections of a site: one in use, and former ones that the server has not closed yet."""
 PAYLOAD = 2 * sites.LARGEST
-"""Bytes of a message, at most."""
+"""Maximum bytes of a message."""
 
 
 class Keys(msgspec.Struct, kw_only=True):
@@ -67,7 +67,7 @@ def account_name(site: str) -> str:
 
 
 def site_account(site: str, key: str) -> dict[str, Any]:
-    """Return the account of a site: what it imports is all that it reaches."""
+    """Return the account of a site, which reaches only what it imports."""
     own = f"{sites.PREFIX}.{site}"
     rights = sites.rights(site)
     reads = [subject for subject in rights["publish"] if subject.startswith("$JS.API.DIRECT.GET.")]

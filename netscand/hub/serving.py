@@ -1,4 +1,4 @@
-"""What differs in the server of clients on a hub: devices are of sites, and each client may be limited to some."""
+"""What a hub changes in the server of clients: each device has a site, and a client may be limited to some sites."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -166,7 +166,7 @@ async def at_site(scanner: Sites, device: SiteDevice, command: sites.Command) ->
     if site.state != "connected":
         raise Refused("busy", f"site {site.name} is {site.state}; {hint}")
     if site.alive is not None and not site.alive.commands:
-        raise Refused("forbidden", f"site {site.name} takes no commands ([uplink] commands there); {hint}")
+        raise Refused("forbidden", f"site {site.name} accepts no commands ([uplink] commands there); {hint}")
     try:
         await scanner.log.command(site.name, command)
     except ServerError as error:
@@ -177,7 +177,7 @@ class SiteHistoryApi(HistoryApi):
     """Handlers of the past."""
 
     async def reach(self, since: str) -> None:
-        """Wait until the hub has read what a client has."""
+        """Wait until the hub has read up to a client's cursor."""
         await sites_behind(self).log.until_read(since)
 
     def _scope(self, request: web.Request) -> tuple[frozenset[Mac] | None, frozenset[str] | None]:
@@ -207,7 +207,7 @@ class SiteMetrics(Metrics):
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Return metrics for Prometheus."""
         if connection_of(request).sites is not None:
-            raise Refused("forbidden", "metrics are of all sites, and this token is limited to some")
+            raise Refused("forbidden", "metrics cover all sites, but this token is limited to some")
         return await super().respond(request)
 
     def collect(self) -> "Iterator[Metric]":
@@ -244,7 +244,7 @@ class SiteMetrics(Metrics):
         )
         yield GaugeMetricFamily(
             "netscand_log_delay_seconds",
-            "From the storing of the last message to its reading.",
+            "Seconds from storing the last message to reading it.",
             value=scanner.log.delay,
         )
         yield GaugeMetricFamily("netscand_log_sequence", "Number of the last message.", value=scanner.log.sequence)

@@ -83,7 +83,7 @@ class Site:
         self.cursor: bytes | None = None
         """Cursor after the last message that was taken; None: any message continues."""
         self.certain: bytes | None = None
-        """After a start: cursor up to which the log certainly has all; messages behind it may be repeated."""
+        """After a start: cursor up to which the log certainly has all messages; later ones may be repeated."""
         self.snapshot = b""
         """Its last snapshot."""
         self.in_snapshot = False
@@ -107,7 +107,7 @@ class Site:
         self._conflict_at: float | None = None
         self.protocol = str(sites.VERSION)
         self.shown: tuple[object, ...] = ()
-        """What was published of it last."""
+        """Its state as last published."""
 
     @property
     def is_silent(self) -> bool:
@@ -117,7 +117,7 @@ class Site:
     # ---- devices
 
     def count(self, device: SiteDevice, by: int) -> None:
-        """Count a device, or no longer."""
+        """Count a device, or stop counting it."""
         if device.is_self:
             return
         column = COLUMNS.get(device.status, 2)
@@ -168,7 +168,7 @@ class Site:
     # ---- how far its messages are known
 
     def continues(self, cursor: bytes | None, previous: bytes | None, now: float) -> bool:
-        """Return whether an event is the next one; if it was here before, or some are missing before it, it is not."""
+        """Return whether an event is the next one: neither a repeated one, nor one after missing events."""
         if cursor is None:
             return self.in_snapshot
         if self.cursor is None or previous == self.cursor or (previous is not None and previous == self.certain):
@@ -185,7 +185,7 @@ class Site:
         self.cursor, self.certain, self.missing_since, self.requested_at = cursor, None, None, None
 
     def skip_missing(self, gap: str) -> None:
-        """Continue with any message: what is missing does not come."""
+        """Continue with any message, because the missing events will not come."""
         self.gap, self.cursor, self.certain, self.missing_since, self.requested_at = gap, None, None, None, None
 
     def compare(self, cursor: str | None, now: float) -> None:

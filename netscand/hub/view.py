@@ -40,7 +40,7 @@ CURSOR, PREVIOUS, ACKNOWLEDGED, SNAPSHOT, INSTANCE, PROTOCOL, SOURCE = (
 
 MAC_BYTES = 6
 SKIPPED = 100_000
-"""Numbers that are kept."""
+"""Maximum numbers of messages that are remembered as skipped."""
 
 
 class Change(NamedTuple):
@@ -101,7 +101,7 @@ class View:
     # ---- what is missing
 
     def overdue(self, now: float) -> list[Site]:
-        """Return the sites of which events are missing for too long."""
+        """Return the sites whose events have been missing for too long."""
         return [
             site
             for site in self.sites.values()
@@ -129,7 +129,7 @@ class View:
     # ---- the start: the last message of each subject, in the order of the log
 
     def restore(self, message: Message, now: float) -> None:
-        """Take the last message of a subject. 100,000 of them are a start, so nothing is made for clients."""
+        """Take the last message of a subject. A start takes 100,000 of them, so nothing is made for clients."""
         _, _, name, what, *_ = message.subject.split(".")
         headers = message.headers
         site = self.sites.get(name) or self.site(name, now)
@@ -350,7 +350,7 @@ class View:
         site.shown = shown
         kind = kind or "site_changed"
         reason = {
-            "site_silent": "no sign of life of the site; its devices are unknown",
+            "site_silent": "no sign of life from the site; its devices are unknown",
             "site_up": "the site is connected",
         }.get(kind, "; ".join(problems.values()) or "nothing is wrong with the site")
         event = protocol.Event(

@@ -1,7 +1,7 @@
-"""Anonymiser of captured frames: names, and the lower half of MACs, are replaced by others, each time by the same.
+"""Anonymiser of captured frames: replaces names, and the lower half of MACs, consistently within a capture.
 
-Lengths, addresses of IPv4, service types, vendors and models stay, so that the frames are valid and mean the same. What
-is not understood is set to zero, or the whole frame is left out. Pure, but for the random key.
+Lengths, IPv4 addresses, service types, vendors and models stay, so that the frames are valid and mean the same. What is
+not understood is set to zero, or the whole frame is left out. Pure, but for the random key.
 """
 
 import re
@@ -64,7 +64,7 @@ class Anonymiser:
     # ---- values ----------------------------------------------------------------------------------------------------
 
     def mac(self, mac: bytes) -> bytes:
-        """Return the substitute of a MAC: the vendor stays, and so do groups and virtual routers. No two share one."""
+        """Return the substitute of a MAC, never the same for two. The vendor, groups and virtual routers stay."""
         if mac[0] & 1 or not any(mac) or is_virtual(mac):  # type: ignore[arg-type]
             return mac
         while True:
@@ -92,14 +92,14 @@ class Anonymiser:
         return name
 
     def label(self, label: bytes) -> bytes:
-        """Return the substitute of one label; service types, domains of a LAN and names of no host stay."""
+        """Return the substitute of one label; service types, LAN domains, and labels that name no host stay."""
         plain = label.rstrip(b"\0").lower()
         if plain.startswith(b"_") or plain in KEPT_LABELS or plain.decode(errors="replace") in NON_NAMES:
             return label
         return self.text(label)
 
     def text(self, text: bytes) -> bytes:
-        """Return a text with its letters and digits replaced; MACs in it as everywhere. The case of ASCII stays."""
+        """Return a text with its letters and digits replaced, and the MACs in it. The case of ASCII stays."""
         key = text.lower()
         found = self._names.get(key)
         if found is None:

@@ -37,14 +37,14 @@ class ChangesMode:
         self._due = False
 
     def add(self, subscriber: Subscriber) -> None:
-        """Send it everything from now on."""
+        """Send a client every message from now on."""
         if subscriber.fits:
             self.by_filter.setdefault(subscriber.fits, set()).add(subscriber)
         else:
             self.without_filter.add(subscriber)
 
     def discard(self, subscriber: Subscriber) -> None:
-        """Send it nothing more."""
+        """Send a client nothing more."""
         self.without_filter.discard(subscriber)
         if clients := self.by_filter.get(subscriber.fits):
             clients.discard(subscriber)
@@ -63,7 +63,7 @@ class ChangesMode:
             self._filter(self._event(number, Change(event := decoded(body), device_before(event)), message))
 
     def publish_news(self, number: int, news: ScanNews, content: protocol.Message) -> None:
-        """Publish how a scan goes."""
+        """Publish the progress of a scan."""
         message = websocket_frames.whole(protocol.encode(content)), None
         networks = (news.network,) if isinstance(news, ScanFailed) else news.networks
 

@@ -183,7 +183,7 @@ class Encoder:
         return protocol.encode(shown) if fits is None or fits.fits(Searched(shown)) else None
 
     def wholly(self, device: Device, others: Related = NOTHING_RELATED) -> protocol.Device:
-        """Return the same with the fields that only the answer about a single device has."""
+        """Return a device with the fields that only the answer about a single device has."""
         shown = self.device(device)
         shown.dhcp_vendor_class = device.dhcp_vendor_class
         shown.services = [_service(service) for service in device.services]

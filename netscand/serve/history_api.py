@@ -42,7 +42,7 @@ PARTS = {"900": 900.0, "1800": 1800.0, "3600": 3600.0}
 """Seconds of a part of a day: hours, and what hours of a time zone may begin at (India, Nepal)."""
 
 MISSED, MISSED_A_DEVICE = 10_000, 4
-"""Events with which a stream is resumed, at most, and as many a device: a snapshot is shorter than more."""
+"""Maximum events with which a stream resumes, and the same per device; beyond that, a snapshot is shorter."""
 
 PIECE = 64 * 1024
 """Bytes of an answer that are sent at a time."""

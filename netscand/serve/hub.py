@@ -161,7 +161,7 @@ class Hub:
         self._scanner = scanner
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Send it everything from now on. Take its snapshot before the next await."""
+        """Send a client every message from now on. Take its snapshot before the next await."""
         subscriber.since = self._happened
         if subscriber.full:
             self._full.add(subscriber)
@@ -169,7 +169,7 @@ class Hub:
             self._changes.add(subscriber)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Send it nothing more."""
+        """Send a client nothing more."""
         self._full.discard(subscriber)
         self._changes.discard(subscriber)
 
@@ -256,7 +256,7 @@ class Hub:
 
     @staticmethod
     def _keep_before(event: PublishedChange, body: bytes, snapshots: Collection[Snapshot]) -> None:
-        """Keep the device of an event as it was before it, for snapshots that have not come to it yet."""
+        """Keep the device of an event as it was before, for snapshots that have not encoded it yet."""
         before = device_before(decoded(body))
         assert event.device is not None
         assert before is not None

@@ -79,7 +79,7 @@ class Snapshot:
         return device is not None and not is_new and device.key not in self._before
 
     def keep(self, mac: Mac, text: bytes, shared: int) -> None:
-        """Keep the JSON of a device as it was; `shared`: snapshots that keep the same one, each charged its part."""
+        """Keep the JSON of a device as it was; `shared`: snapshots that keep the same JSON, each charged a part."""
         charged = ENTRY + (TEXT + len(text)) // shared
         self._before[mac] = text, charged
         self._bytes_kept += charged

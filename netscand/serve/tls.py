@@ -124,7 +124,7 @@ def hello_record(start: bytes, rest: int) -> tuple[int, int]:
 
 
 class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
-    """TLS over a TCP transport, of which it is the protocol; it is the transport of a Connection.
+    """TLS over a TCP transport: the protocol of that transport, and the transport of a Connection.
 
     The connection is counted from its beginning, including the handshake (FAULTS T16). OpenSSL gets a piece of at most
     PIECE bytes in a fair turn, of the handshake as of data. Until then, and while the connection does not read or the

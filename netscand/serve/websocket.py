@@ -33,7 +33,7 @@ PING = 20.0
 """Seconds of silence after which a client is pinged."""
 
 GONE = 40.0
-"""Seconds of silence after which it is gone."""
+"""Seconds of silence after which its connection counts as lost."""
 
 DATA = WSMsgType.TEXT, WSMsgType.BINARY
 
@@ -73,7 +73,7 @@ class WebSocketEndpoint:
     # ---- one client -----------------------------------------------------------------------------------------------
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """Serve a WebSocket until the client has gone."""
+        """Serve a WebSocket until the client disconnects."""
         given = request.query
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
@@ -229,7 +229,7 @@ class _Client:
         self._socket = socket
 
     async def serve(self, since: str | None) -> None:
-        """Send the snapshot, or what was missed, then what happens; take messages; until the client has gone."""
+        """Send the snapshot or missed events, then new events; process messages; until the client disconnects."""
         subscriber, overview = self._subscriber, self._overview
         if since and self._past is not None:
             await self._past.reach(since)
@@ -265,7 +265,7 @@ class _Client:
     async def _resume(
         self, first: protocol.InitialState, since: str, through: str, succeeds: Callable[[], None]
     ) -> bool:
-        """Send what was missed; return False, and send nothing, if that is not possible. Else call `succeeds` first."""
+        """Send the missed events after calling `succeeds`; return False, and send nothing, if that is not possible."""
         if self._past is None:
             return False
         subscriber = self._subscriber

@@ -26,7 +26,7 @@ ROUND = 90.0
 """Seconds until a device that was seen is written again, at least."""
 
 A_SECOND = 250
-"""Devices that a round visits in a second, at most."""
+"""Maximum devices that a round visits in a second."""
 
 LEARNED = 3600.0
 """Seconds until what presence learned is written again."""
@@ -122,7 +122,7 @@ class DeviceRows:
         self._soon.set()
 
     async def run(self) -> None:
-        """Run until cancelled. Begin with what only events show, or frequent kills would leave more each time."""
+        """Run until cancelled, beginning with rows that only events show: frequent kills would leave ever more."""
         while True:
             await self.show()
             if monotonic() >= self._round_at + ROUND:
@@ -159,7 +159,7 @@ class DeviceRows:
         }
 
     def show_at_once(self) -> None:
-        """Do the same at the end, with what presence learned and when each was last seen."""
+        """Write all rows at the end, with what presence learned and when each device was last seen."""
         through: int | None = self._sequence()
         active = {mac for mac, device in self._devices.items() if device.last_seen > self._round_at}
         if len(active | self._changed) <= AT_THE_END:

@@ -36,10 +36,10 @@ class Erase(NamedTuple):
     removed: int = 0
 
     def turn(self, database: sqlite3.Connection) -> "Erase | None":
-        """Delete those of the next events; return what is left, None: nothing. Raises sqlite3.Error.
+        """Delete those of the next events; return the remaining work, None if there is none. Raises sqlite3.Error.
 
-        The space of what is deleted is overwritten with zeros. Free pages, which may have what was deleted before, are
-        removed from the file.
+        The space of deleted events is overwritten with zeros. Free pages, which may contain events that were deleted
+        before, are removed from the file.
         """
         database.execute("PRAGMA secure_delete = ON")
         try:
@@ -56,7 +56,7 @@ class Erase(NamedTuple):
         return None
 
     def again(self) -> "Erase":
-        """Return it from the beginning, for another database."""
+        """Return the same work from the beginning, for another database."""
         return self._replace(after=0, through=None)
 
     def _begin(self, database: sqlite3.Connection) -> "Erase":

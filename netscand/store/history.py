@@ -35,7 +35,7 @@ from netscand.store.rows import Row, WallClock, event_row
 from netscand.store.writer import Adopt, Alive, Devices, Events, Found, Noticed, Ping, Report, Stop, Trimmed, Writer
 
 LATE = 1.0
-"""Seconds that an event waits for the disk, at most."""
+"""Maximum seconds that an event waits for the disk."""
 
 SLOW = f"the disk takes longer than {LATE:g} s: events are published before they are stored"
 

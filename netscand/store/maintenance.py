@@ -239,7 +239,7 @@ class Maintenance(threading.Thread):
             self._restarted = True
 
     def _cut_log(self) -> None:
-        """Copy the log, and truncate it: it may have what was erased. If a reader needs it, try again next time."""
+        """Copy the log and truncate it: it may contain erased events. If a reader needs it, try again next time."""
         erased, files = self._writer.erased, self._writer.files
         self._checkpoint()  # most of it is copied while the writer works
         assert self._connection is not None

@@ -96,7 +96,7 @@ class Reader:
     def events(self, query: EventQuery, most: int | None = None, *, whole: bool = False) -> Steps[Page]:
         """Return events that fit. Raises CursorGone, sqlite3.Error.
 
-        More than `most` is an error, and with `whole` so is one that is damaged; otherwise it is left out.
+        More than `most` events are an error. With `whole`, a damaged event is an error, too; otherwise it is left out.
         """
         found: list[tuple[int, bytes]] = []
         at = query.since or 0
@@ -178,7 +178,7 @@ class Reader:
         return joint.end(None)
 
     def look(self) -> Steps[None]:
-        """Read a little of what changes and of what does not. Raises sqlite3.Error if that is not possible."""
+        """Read a few rows, some that change and some that do not. Raises sqlite3.Error if that is not possible."""
         database = self._database()
         database.execute("SELECT * FROM state").fetchall()
         database.execute("SELECT * FROM event ORDER BY sequence DESC LIMIT 1").fetchall()
@@ -427,7 +427,7 @@ def _last_events(
 
 
 def _joined(device: Remembered, row: Remembered | None) -> Remembered:
-    """Return a device as an event shows it, with what only its older row has."""
+    """Return a device as an event shows it, completed from its older row."""
     if row is not None and row.reason != NEVER_SEEN:
         device.first_seen, device.last_seen = row.first_seen, max(device.last_seen, row.last_seen)
         device.confirmed = device.confirmed or row.confirmed

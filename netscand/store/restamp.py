@@ -35,9 +35,9 @@ class Restamp(NamedTuple):
     most: int = MOST
 
     def turn(self, database: sqlite3.Connection) -> "Restamp | None":
-        """Move those of the last events; return what is left, None: nothing. Raises sqlite3.Error.
+        """Move the stamps of the last events; return the remaining work, None if there is none. Raises sqlite3.Error.
 
-        Whatever was not moved when the process ends stays as it is, with its own row of `shift`.
+        Stamps that were not moved when the process ends stay as they are, with their own row of `shift`.
         """
         rows = database.execute(
             "SELECT sequence, at, was_since, body FROM event WHERE sequence >= ? AND sequence < ? "

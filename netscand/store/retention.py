@@ -102,10 +102,10 @@ class Ages:
 
 
 class TrueTimes:
-    """Stamps as they would be if the wall clock had always been right: for counting, not for showing.
+    """Stamps as if the wall clock had always been right; for counting, not for display.
 
-    The present time is taken as right. Before, the wall clock can have been ahead of the history's by less, if the
-    machine was off since (no more than OFF at a time), and never by more: otherwise it was wrong.
+    The present time is assumed to be right. Earlier, the wall clock was ahead of the history's clock by the same or, if
+    the machine was off since then, by less (at most OFF for each time). Anything else was wrong.
     """
 
     def __init__(self, shifts: Sequence[Shift], ahead: int) -> None:

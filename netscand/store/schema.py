@@ -53,7 +53,7 @@ CREATE TABLE state (
 
 
 def _to_3(database: sqlite3.Connection) -> None:
-    """Keep the devices. The events are removed; the copy made before has them."""
+    """Keep the devices, and remove the events, which are in the copy made before."""
     last = "max(floor, hole, (SELECT ifnull(max(sequence), 0) FROM event))"
     database.execute(f"UPDATE state SET floor = {last}, shown = {last}")  # noqa: S608 - a constant
     for statement in ("DROP TABLE event", "DROP TABLE word", EVENT, INDEX):

@@ -821,7 +821,7 @@ def test_a_flood_forgets_nothing_that_a_user_said(monkeypatch: pytest.MonkeyPatc
 
 
 def test_devices_that_answered_for_an_hour_push_no_resident_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that is away stays in the inventory; made-up ones that are offline make room for each other."""
+    """A device that is absent stays in the inventory; made-up ones that are offline make room for each other."""
     monkeypatch.setattr(limits, "MOST_CONFIRMED", 40)
     world = World([network(interval=86_400)], rules=QUICK)
     world.alive(10)

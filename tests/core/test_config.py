@@ -48,10 +48,10 @@ def loaded(tmp_path: Path, text: str) -> Config:
         ('[[network]]\ncidr = "10.0.0.0/8"\ninterface = ""', "interface '': expected an interface or a glob"),
         ('[access]\nallowed_hosts = ["*"]', "allowed_hosts '*': expected a name such as scan.lan"),
         ('[access]\nallowed_hosts = ["http://scan.lan"]', "expected a name such as scan.lan"),
-        ('[access]\nallowed_origins = ["*"]', "allowed_origins '*': expected one such as https://dash.lan"),
-        ('[access]\nallowed_origins = ["null"]', "expected one such as https://dash.lan"),
-        ('[access]\nallowed_origins = ["https://dash.lan/page"]', "expected one such as https://dash.lan"),
-        ('[access]\nallowed_origins = ["dash.lan"]', "expected one such as https://dash.lan"),
+        ('[access]\nallowed_origins = ["*"]', "allowed_origins '*': expected an origin such as https://dash.lan"),
+        ('[access]\nallowed_origins = ["null"]', "expected an origin such as https://dash.lan"),
+        ('[access]\nallowed_origins = ["https://dash.lan/page"]', "expected an origin such as https://dash.lan"),
+        ('[access]\nallowed_origins = ["dash.lan"]', "expected an origin such as https://dash.lan"),
     ],
 )
 def test_an_error_names_table_and_key(tmp_path: Path, text: str, said: str) -> None:

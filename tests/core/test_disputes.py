@@ -57,7 +57,7 @@ def test_a_device_that_speaks_by_ipv6_keeps_its_ipv4_address(rules: Rules, after
 
 @pytest.mark.parametrize("unreachable", [1, 2])
 def test_the_holder_is_probed_twice_then_by_broadcast(unreachable: int) -> None:
-    """Some devices answer only broadcasts; a device that answers neither no longer holds the address."""
+    """Law 11. Some devices answer only broadcasts; a device that answers neither no longer holds the address."""
     world = talking()
     probes = []
 

@@ -16,6 +16,7 @@ LARGE = 600
 MAY = {
     "netscand/__init__.py": (set(), "so that naming the version costs nothing"),
     "netscand/protocol.py": ({"msgspec"}, "netscanctl imports it, and must start fast where no scapy is"),
+    "netscand/check_results.py": ({"netscand.protocol"}, "netscanctl imports it"),
     "netscand/sites.py": ({"msgspec", "netscand.protocol"}, "both ends of the log import it"),
     "netscand/config.py": (
         {"msgspec", "netscand.validation_messages"}, "--check-config must work where nothing else does",
@@ -48,7 +49,8 @@ MAY = {
     "netscand/hub/": (
         {"netscand.core.conflicts", "netscand.core.merged", "netscand.core.model", "netscand.core.people",
          "netscand.core.restore", "netscand.core.status",
-         "netscand.config", "netscand.event_log", "netscand.garbage_collection", "netscand.hub",
+         "netscand.check_results", "netscand.config", "netscand.event_log", "netscand.garbage_collection",
+         "netscand.hub",
          "netscand.core.ratelimit", "netscand.core.request_limits", "netscand.nats_settings",
          "netscand.partial_imports", "netscand.protocol", "netscand.serve", "netscand.service", "netscand.sites",
          "netscand.validation_messages", "netscand.__version__", "aiohttp", "msgspec", "nats", "nkeys",
@@ -59,13 +61,14 @@ MAY = {
     "netscanctl/services/": (
         {"netscanctl.atomic_file", "netscanctl.client", "netscanctl.cursor_file", "netscanctl.documentation",
          "netscanctl.service_status", "netscanctl.services", "netscanctl.state", "netscanctl.stream", "netscanctl.text",
-         "netscand.config", "netscand.nats_settings", "netscand.protocol", "netscand.service.Watchdog",
+         "netscand.config", "netscand.nats_settings", "netscand.protocol", "netscand.service",
          "netscand.__version__", "msgspec", "prometheus_client", "aiohttp", "sdnotify", "paho", "netscand.sites",
          "nats", "nkeys"},
-        "a service follows the stream as any client does (law 10); it shares the reading of TOML and the watchdog",
+        "a service follows the stream as any client does (law 10); it shares TOML and what systemd needs",
     ),
     "netscanctl/": (
-        {"netscanctl", "netscand.protocol", "netscand.checkout", "netscand.__version__", "click", "aiohttp", "msgspec"},
+        {"netscanctl", "netscand.check_results", "netscand.checkout", "netscand.protocol", "netscand.__version__",
+         "click", "aiohttp", "msgspec"},
         "the client is thin: it starts fast and runs where no scapy is",
     ),
 }  # fmt: skip

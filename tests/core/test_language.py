@@ -72,6 +72,8 @@ STANDARD = {
     r"(that|which) (is|are) none of (its|the)": "invalid",
     r"turn(s|ed)? away|at the door": "refuse, refused before it reaches a route",
     r"connects? nowhere": "makes no connection",
+    r"(is|are|was|were) away": "does not answer, is down, is absent",
+    r"received of": "received from",
 }
 """Pattern → term to use instead."""
 PATTERN = re.compile(rf"\b({'|'.join(STANDARD)})\b", re.IGNORECASE)

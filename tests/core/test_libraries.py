@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sdnotify
 from sdnotify import SystemdNotifier
 
-from netscand import daemon
 from netscand.check import OPTIONAL
 from netscand.hub.connection import RawClient
+from netscand.service import notifier
 from tests.lab.spaces import DEADLINE
 
 ROOT = Path(__file__).parents[2]
@@ -172,12 +173,12 @@ def test_sdnotify_has_its_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        notifier = SystemdNotifier()
-        assert isinstance(notifier.socket, socket.socket)
-        notifier.socket.close()
-        ours = daemon._Utf8Notifier()
-        monkeypatch.setattr(daemon, "_Utf8Notifier", lambda: ours)
-        notify = daemon._notifier()
+        library = SystemdNotifier()
+        assert isinstance(library.socket, socket.socket)
+        library.socket.close()
+        ours = SystemdNotifier()
+        monkeypatch.setattr(sdnotify, "SystemdNotifier", lambda: ours)
+        notify = notifier()
         assert not ours.socket.getblocking()
         notify("STATUS=größer")
         assert systemd.recv(100) == "STATUS=größer".encode()
@@ -192,8 +193,8 @@ def test_an_sdnotify_without_that_socket_stops_nothing(monkeypatch: pytest.Monke
             said.append(state)
 
     said: list[str] = []
-    monkeypatch.setattr(daemon, "_Utf8Notifier", Another)
-    daemon._notifier()("READY=1")
+    monkeypatch.setattr(sdnotify, "SystemdNotifier", Another)
+    notifier()("READY=1")
     assert said == ["READY=1"]
 
 

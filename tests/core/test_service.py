@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import sdnotify
+from sdnotify import SystemdNotifier
 
 from netscand.lan.wire import Wire, WireError
-from netscand.service import Watchdog
+from netscand.service import Watchdog, notifier
 
 ASKED = {"WATCHDOG_USEC": "10000000"}
 
@@ -135,13 +137,13 @@ def test_a_receive_path_that_tries_again_does_not_hang() -> None:
 
 def test_an_unresponsive_service_manager_blocks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise eleven unread messages would stop the loop."""
-    from netscand.daemon import _notifier
-
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        notify = _notifier()
+        library = SystemdNotifier()
+        monkeypatch.setattr(sdnotify, "SystemdNotifier", lambda: library)
+        notify = notifier()
         for _ in range(5000):
             notify("STATUS=busy")
         assert manager.recv(100) == b"STATUS=busy"
-        notify.__self__.socket.close()  # type: ignore[attr-defined]
+        library.socket.close()

@@ -13,9 +13,10 @@ import pytest
 from netscanctl.client import admin_hint
 from netscanctl.commands import doctor
 from netscanctl.doctor import access_checks, local_checks
-from netscanctl.doctor.result import collect, failed, format_results, ok, unknown
+from netscanctl.doctor.result import collect, format_results
 from netscanctl.render import plain
 from netscand import __version__
+from netscand.check_results import failed, ok, unknown
 from netscand.protocol import PROTOCOL, Access, Traffic, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake_daemon import FakeDaemon

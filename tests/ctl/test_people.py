@@ -123,7 +123,7 @@ def test_two_sites_may_have_a_person_of_the_same_name() -> None:
         assert state.on_message(event) == [event]
         world.event(kind, person=person(status=status), previous={"status": was}, site=site)
     assert state.people == {}
-    assert sorted(world.at(HOUR).titles) == ["Jane is away", "Jane is home"]
+    assert sorted(world.at(HOUR).titles) == ["Jane has left", "Jane is home"]
 
 
 def test_a_line_names_the_person() -> None:

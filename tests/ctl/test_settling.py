@@ -117,4 +117,4 @@ def test_lines_show_a_newcomer_when_its_time_is_over(ctl: Ctl, daemon: FakeDaemo
 def test_settle_is_refused_where_devices_are_shown_as_received(ctl: Ctl, mode: str) -> None:
     done = ctl.run("watch", "--settle", "5", mode)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--settle works without --json and --table" in done.stderr
+    assert "--settle excludes --json and --table" in done.stderr

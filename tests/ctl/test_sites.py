@@ -70,7 +70,7 @@ def test_a_device_of_several_sites_needs_the_site(ctl: Ctl, hub: FakeDaemon) -> 
     labelled = ctl.run("label", "printer", "y").stderr
     assert labelled == 'netscanctl: printer (a4:83:e7:00:00:09) at site barn: label set to "y"\n'
     assert hub.requests[-1][2] == {"site": "barn"}
-    refusal = "site barn takes no commands; set it at site barn itself"
+    refusal = "site barn accepts no commands; set it at site barn itself"
     hub.refuse(403, "forbidden", refusal, f"/api/devices/{PHONE}")
     assert ctl.fails(4, "label", PHONE, "x", "--site", "barn") == refusal
 

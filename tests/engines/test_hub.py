@@ -398,7 +398,7 @@ async def test_commands_go_to_the_site_where_it_takes_them(
         async with hub.client() as client:
             for body, status, words in (
                 ({"site": "barn", "targets": ["192.168.1.7"]}, 202, "scan_id"),
-                ({"site": "cabin"}, 503, "cabin takes no commands"),
+                ({"site": "cabin"}, 503, "cabin accepts no commands"),
                 ({"site": "nowhere"}, 400, "no site nowhere"),
                 ({}, 400, "name the site"),
             ):

@@ -292,7 +292,8 @@ def test_a_revoked_key_is_out_at_once_and_others_stay(own: HubServer) -> None:
 
     run(work(revoke))
     assert own.subjects() == {MINE: 1, OTHERS: 2}
-    assert "2 messages deleted" in own.hub("remove-site", "house", "--purge").replace("3 messages", "2 messages")
+    # One to three: a derived stream may not have had the message yet, and then never gets it.
+    assert re.search(r"\b[1-3] messages deleted", own.hub("remove-site", "house", "--purge"))
     assert own.subjects() == {OTHERS: 2}
     assert "NAME house: no such site; known: school" in own.hub("remove-site", "house", code=78)
     own.join("house")
@@ -348,7 +349,7 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
     said = own.hub("doctor", code=1)
     assert f"{sites.STATE} and {sites.CURSOR}: messages that the log does not have" in said
     assert "max_age is 1000000000000" in said
-    assert "is not what netscand-hub makes of keys.json" in said
+    assert "does not match keys.json" in said
     own.hub("doctor", "--repair")
     report = json.loads(own.hub("doctor", "--json"))
     assert report["ok"]
@@ -357,10 +358,10 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
 
 
 def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
-    """A wrong clock, another version, a site that published nothing; and in one line that no hub runs."""
+    """A wrong clock, another version (whose text controls no terminal, T8), a silent site; and that no hub runs."""
     own.join("school")
     said = own.hub("doctor")
-    (line,) = [one for one in said.splitlines() if "netscand-hub does not run" in one]
+    (line,) = [one for one in said.splitlines() if "netscand-hub is not running" in one]
     assert line.startswith("warning  hub ")
     assert str(own.folder / "hub.sock") in line
     argv = [sys.executable, "-m", "netscand.hub", "--config", str(own.config)]
@@ -370,9 +371,9 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
     async def live() -> None:
         site = await own.connect("house")
         alive = sites.Alive(
-            cursor=None, now="2001-02-03T04:05:06Z", instance="x", version="0.0.9", backlog=0, commands=False
+            cursor=None, now="2001-02-03T04:05:06Z", instance="x", version="0.0.9\x1b[31m\n", backlog=0, commands=False
         )
-        while "of 1 connected" not in await asyncio.to_thread(own.hub, "doctor"):
+        while "of 1 are connected" not in await asyncio.to_thread(own.hub, "doctor"):
             await site.publish(sites.alive_subject("house"), protocol.encode(alive))
             await site.flush()
         await site.close()
@@ -383,10 +384,10 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
     finally:
         process.terminate()
         process.wait()
-    assert "0 of 1 connected, with this version" in said
+    assert "0 of 1 are connected, have this version" in said
     assert re.search(r"house: the site's clock is \d+ s behind\n.* set the clock there", said)
-    assert f"house: the site has netscand 0.0.9, this hub {__version__}\n" in said
-    assert "school: has a key, and has published nothing\n" in said
+    assert f"house: the site has netscand 0.0.9\ufffd[31m\ufffd, this hub {__version__}\n" in said
+    assert "school: has a key, but has published nothing\n" in said
 
 
 def test_silent_sites_are_named_in_one_line() -> None:
@@ -411,12 +412,12 @@ def test_errors_name_the_place_and_what_to_do(hub: HubServer, folder: Path) -> N
         (("add-site", "a.b"), "NAME 'a.b': expected 1 to 32 letters, digits, - or _"),
         (("add-site", "x", "--key", "Uxx"), "--key 'Uxx': expected a public key, U and 55 characters"),
         (("add-site", "x", "--key", "SUAxx"), "--key (hidden): expected a public key, U and 55 characters; that is"),
-        (("add-site", "x", "--key", house), f"--key {house}: it is the key of house already"),
+        (("add-site", "x", "--key", house), f"--key {house}: already the key of house"),
         (("add-site", "house", "--key", public), f"NAME house: taken by the key {house}; choose another name"),
         (("init", "a b"), "HOST 'a b': expected a name or an address, such as hub.example.org"),
         (("init", "localhost", "--port", "70000"), "--port 70000: expected a number from 1 to 65535"),
-        (("init", "localhost", "--port", "1"), "listens elsewhere than on port 1: correct it, or delete it"),
-        (("init", "--certificate", "/x"), "--certificate and --key belong together"),
+        (("init", "localhost", "--port", "1"), "does not listen on port 1: correct it, or delete it"),
+        (("init", "--certificate", "/x"), "--certificate and --key: set both, or none"),
         (("init", "--certificate", "/x", "--key", "/x"), "--certificate '/x': No such file or directory"),
     ):  # fmt: skip
         assert expected in hub.hub(*words, code=78)
@@ -426,7 +427,7 @@ def test_errors_name_the_place_and_what_to_do(hub: HubServer, folder: Path) -> N
         (("join", "tls://x", "a.b"), "NAME 'a.b': expected 1 to 32"),
         (("join", "nats://x", "a", "--ca", "/x"), "SERVER 'nats://x': --ca needs tls://"),
         (("join", "tls://x", "a", "--ca", "MIIB" * 80), "no certificate; copy the whole command"),
-        (("join", "tls://x", "other", "--no-start"), "[uplink] site is 'house' already; to join as other instead"),
+        (("join", "tls://x", "other", "--no-start"), "[uplink] site is already 'house'; to join as other instead"),
     ):  # fmt: skip
         assert expected in hub.at_site("house", *words, code=78)[1]
 

@@ -86,7 +86,7 @@ def test_a_hub_and_two_sites_in_few_commands(debian13: Installed, cabin: Machine
         assert everyone <= set(devices("ann"))
         doctor = user.type(hub, "netscand-hub doctor")
         assert {line.split()[0] for line in doctor.splitlines()} == {"ok"}
-        assert "2 of 2 connected, with this version" in doctor
+        assert "2 of 2 are connected, have this version" in doctor
         for machine in (hub, cabin):
             status = machine.out("netscanctl", "status")
             assert "uplink running, up to date" in status

@@ -85,7 +85,7 @@ class Documents:
         return found
 
     def _presence_of(self, device: Device) -> str | None:
-        """Return `home` or `not_home`; in doubt the last certain one, or None. Our blindness is not their absence."""
+        """Return `home` or `not_home`; while the status is unknown, the last known one, or None (law 8)."""
         if device.status in PRESENCE:
             self._presence[device.mac] = PRESENCE[device.status]
         elif self._table.unknown == "unknown":

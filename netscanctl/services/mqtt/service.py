@@ -29,7 +29,7 @@ GRACE = 60.0
 STATUS_DELAY = 0.5
 """Seconds from a change to the counts of the site."""
 STATUS_EVERY = 60.0
-"""Seconds between two questions for the daemon's problems."""
+"""Seconds between two requests for the daemon's problems."""
 SETTLE = 1.0
 """Seconds that Home Assistant has for each step of a migration."""
 GOODBYE = 2.0
@@ -362,7 +362,7 @@ class MqttService:
                 await connection.publish(self._topics.bridge, b"offline", retain=True)
 
     def _publish_availability(self) -> None:
-        """Publish `offline` once the daemon is away for GRACE seconds: then nothing here is known to be true."""
+        """Publish `offline` when the daemon has not answered for GRACE seconds: nothing is certain then."""
         loop, is_away = asyncio.get_running_loop(), self._context.report.has_problem("daemon")
         self._away_since = (self._away_since or loop.time()) if is_away else None
         is_blind = self._away_since is not None and loop.time() - self._away_since >= GRACE

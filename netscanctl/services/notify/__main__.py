@@ -16,10 +16,11 @@ from netscanctl.services.notify.senders import make_sender
 from netscanctl.services.notify.service import build
 from netscanctl.services.notify.settings import Notify, faults
 from netscanctl.services.notify.state import Message, Rules
-from netscanctl.services.program import EX_CONFIG, EX_UNAVAILABLE, Program, credentials
+from netscanctl.services.program import EX_CONFIG, EX_UNAVAILABLE, Program
 from netscanctl.services.services_file import DEFAULT
 from netscand.config import ConfigError
 from netscand.protocol import EventList
+from netscand.service import credentials
 
 PAGE = 1000
 """Events per request."""

@@ -34,7 +34,7 @@ TITLES = {
     "merged": "{other} was merged into {name}",
     "split": "{name} was separated from {other}",
     "person_home": "{name} is home",
-    "person_away": "{name} is away",
+    "person_away": "{name} has left",
     "person_unknown": "Whether {name} is home is unknown",
     "person_changed": "{name} was edited",
     "person_removed": "{name} was removed",

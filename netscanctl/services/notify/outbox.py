@@ -84,7 +84,7 @@ class Store:
 
 
 class Outbox:
-    """Queues of all channels. A channel that is away delays no other one."""
+    """Queues of all channels. A channel that does not answer delays no other one."""
 
     def __init__(self, senders: dict[str, Sender], store: Store, report: Report) -> None:
         self._senders = senders
@@ -125,7 +125,7 @@ class Outbox:
                 continue
             except Refused as failure:
                 self._put_aside(channel, message, str(failure))
-            except Exception as wrong:  # a fault of ours, about this message: it must not block the others
+            except Exception as wrong:  # a bug in this program: this message must not block the others
                 log.exception("%s: cannot send message %s", channel, message.id)
                 self._put_aside(channel, message, f"cannot be sent: {wrong!r}")
             else:

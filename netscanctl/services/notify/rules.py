@@ -25,7 +25,7 @@ SETTLE = 10.0
 GATHER = 1.0
 """Seconds in which messages of a rule are collected, so that many at once become one."""
 FEW = 3
-"""Messages at once that stay messages of their own."""
+"""Maximum messages at once that are sent separately."""
 FIRST_MINUTES = 120.0
 """Seconds after a network came up in which newcomers are collected: its first scan discovers them all."""
 AFTER_SCAN = 60.0
@@ -35,7 +35,7 @@ FIRST_SCAN = 900.0
 OUTAGE_RETRY = 30.0
 """Seconds until the next attempt to report a status on a network that is down or silent."""
 FLAPS = 5.0
-"""Changes of one device within a half-life that are flapping."""
+"""Changes of a device within a half-life that count as flapping."""
 STEADY = 1.0
 """Penalty below which flapping is over."""
 WORST = 16.0
@@ -43,13 +43,13 @@ WORST = 16.0
 HALF_LIFE = 900.0
 """Seconds in which the penalty is halved."""
 MOST_ENTRIES = 500
-"""Entries of one message."""
+"""Maximum entries of one message."""
 MOST_SLOTS = 5000
-"""Slots of one rule."""
+"""Maximum slots of one rule."""
 
 PRESENT = {"discovered": True, "online": True, "offline": False, "network_up": True, "network_recovered": True,
            "network_down": False, "network_silent": False, "person_home": True, "person_away": False}  # fmt: skip
-"""Kinds of which a later one makes an earlier one untrue."""
+"""Kinds where a later event makes an earlier one untrue."""
 STATUS = ("discovered", "online", "offline")
 
 
@@ -89,7 +89,7 @@ class Engine:
         )
 
     def start(self, networks: Iterable[Network], now: float) -> None:
-        """Take a snapshot that no earlier state leads to: what it lists, and what first scans discover, is not new."""
+        """Take the first snapshot: its devices, and those that first scans discover, are not new."""
         self.state.now = max(self.state.now, now)
         self.state.unscanned = {
             network.id: None for network in networks if network.last_scan is None and network.state != "excluded"
@@ -264,7 +264,7 @@ class Engine:
         self._schedule(until, name, subject)
 
     def _report_postponed(self, name: str, slot: Slot, entry: Entry, now: float) -> None:
-        """Report what was postponed, unless that is what was reported before."""
+        """Report what was postponed, unless it equals what was reported before."""
         present = PRESENT.get(entry.event.kind)
         if slot.flapping:
             slot.flapping, entry.note = False, "steady again"
@@ -399,7 +399,7 @@ def _is_named(device: Device) -> bool:
 
 
 def _is_return(event: Event) -> bool:
-    """Return whether a device is only visible again, or a person certain again: as before the doubt."""
+    """Return whether a device or person is only certain again, as before a network became silent or went down."""
     return is_return_of_person(event) or (event.kind == "online" and (event.previous or {}).get("status") == "unknown")
 
 

@@ -20,11 +20,11 @@ from netscand.protocol import Devices, Event, InitialState, ScanUpdate, ServerMe
 LAG = 0.5
 """Seconds by which the time of the rules lags behind: what happened before may still be on its way."""
 QUIET_STREAM = 0.5
-"""Seconds without an event after which missed events are taken to be complete."""
+"""Seconds without an event after which missed events count as complete."""
 LIVE = 5.0
-"""Seconds of age below which an event is not one that was missed."""
+"""Maximum age, in seconds, of an event that was not missed."""
 LONGEST_SLEEP = 5.0
-"""Seconds until the clock is looked at again."""
+"""Seconds until the clock is checked again."""
 CLOCK_SET = 5.0
 """Seconds by which the wall clock departs from the elapsed time if it was set."""
 
@@ -38,7 +38,7 @@ class NotifyService:
     """netscand-notify."""
 
     wants_state = True
-    wants_events = False  # it follows them itself: its cursor is in the same file as what became of them
+    wants_events = False  # it follows the events itself: its cursor is in the same file as their results
 
     def __init__(
         self, table: Notify, context: Context, store: Store,

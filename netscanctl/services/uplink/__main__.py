@@ -10,13 +10,14 @@ from pathlib import Path
 from netscanctl.client import Daemon, Failure
 from netscanctl.documentation import documentation
 from netscanctl.services import services_file
-from netscanctl.services.program import EX_CONFIG, EX_UNAVAILABLE, Context, Program, Service, credentials
+from netscanctl.services.program import EX_CONFIG, EX_UNAVAILABLE, Context, Program, Service
 from netscanctl.services.services_file import DEFAULT
 from netscanctl.services.uplink.publications import Publications
 from netscanctl.services.uplink.settings import KEY, Uplink, faults
 from netscanctl.stream import follow
 from netscand import nats_settings, sites
 from netscand.config import ConfigError
+from netscand.service import credentials
 
 DEFAULT_SIZE, LEAST_SIZE = 10.0, 10 * 2**20
 """Of the log: GiB, bytes."""
@@ -46,16 +47,16 @@ class UplinkProgram(Program[Uplink]):
             "command",
             nargs="?",
             choices=["join", "key", "streams"],
-            help="join SERVER NAME: join a hub, as netscand-hub add-site prints it; key [FILE]: make a private key, "
-            f"print the public one (default {CREDENTIAL}); streams: make the streams with the key of an administrator",
+            help="join SERVER NAME: join a hub (netscand-hub add-site prints the command); key [FILE]: make a private "
+            f"key, and print the public one (default {CREDENTIAL}); streams: make the streams, as administrator",
         )
         parser.add_argument("words", nargs="*", metavar="WORD", help="arguments of the command")
         parser.add_argument(
             "--ca", metavar="CERTIFICATE", help="with join: authority of the server's certificate, a file or base64"
         )
-        parser.add_argument("--replace", action="store_true", help="with join: also if this site has another name")
+        parser.add_argument("--replace", action="store_true", help="with join: replace another name of this site")
         parser.add_argument(
-            "--size", type=float, metavar="GIB", help="with streams: GiB of the log at most (default 10)"
+            "--size", type=float, metavar="GIB", help="with streams: maximum GiB of the log (default 10)"
         )
         parser.add_argument("--no-start", action="store_true", help="with join: do not enable and start the service")
         return parser

@@ -40,7 +40,7 @@ def join(config: Path, server: str, name: str, ca: str | None, *, replace: bool,
         raise ConfigError(f"{config}: {error.strerror}; run this as root") from None
     _, before = services_file.load(config, Uplink, required=False)
     if before.site not in (None, name) and not replace:
-        raise ConfigError(f"{config}: [uplink] site is {before.site!r} already; to join as {name} instead: --replace")
+        raise ConfigError(f"{config}: [uplink] site is already {before.site!r}; to join as {name} instead: --replace")
     ca_file = None if pem is None else str(config.absolute().parent / AUTHORITY)
     # The unit has its key from systemd; another configuration has its own.
     beside = None if config.absolute() == services_file.DEFAULT else str(config.absolute().with_name("uplink.key"))
@@ -88,7 +88,7 @@ def public_key(path: Path) -> str:
     except FileNotFoundError:
         seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
         _write(path, seed + b"\n", 0o600)
-        note(f"{path}: a new key, which stays here")
+        note(f"{path}: new key, which stays on this machine")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; run this as root") from None
     if not nats_settings.SEED.fullmatch(seed.decode(errors="replace")):

@@ -93,7 +93,7 @@ class Publications:
 
 
 def without_words(event: Event, raw: bytes) -> bytes:
-    """Return the JSON of an event without what users wrote; the bytes are kept if there is nothing of it."""
+    """Return the JSON of an event without users' annotations; if it has none, the bytes are unchanged."""
     device, previous = event.device, event.previous
     if device is not None and any(getattr(device, word) for word in WORDS):
         device = msgspec.structs.replace(device, **WORDS)

@@ -101,7 +101,7 @@ class Sender:
         return self._ledger.behind + self.backlog
 
     async def send(self, message: Publication) -> None:
-        """Publish once its turn has come; what is about the site, with nothing else on its way. Raises ServerError."""
+        """Publish when the rate permits; what is about the site, with no other unacknowledged. Raises ServerError."""
         alone = not message.is_event and message.subject == sites.site_subject(self._site)
         if alone:
             await self._ledger.wait_below(1)

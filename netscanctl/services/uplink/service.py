@@ -1,4 +1,4 @@
-"""The service: one connection to the server after the other, each continuing where its log of this site ends."""
+"""The service: one connection to the server after another, each continuing where the log of this site ends."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ class Page(msgspec.Struct):
 
 
 class Resending(Exception):
-    """The central view lacks events: begin again behind `after`."""
+    """The central view lacks events; publish them again after the cursor `after`."""
 
     def __init__(self, after: str) -> None:
         super().__init__(after)
@@ -130,7 +130,7 @@ class UplinkService:
                 yield received
 
     async def _history(self, sender: Sender, since: str) -> AsyncGenerator[Received]:
-        """Yield what happened after a cursor, at our own pace; nothing if it has expired or the daemon is away."""
+        """Yield the events after a cursor, at our own pace; none if it has expired or the daemon does not answer."""
         client = Client(self._daemon)
         try:
             while True:

@@ -39,7 +39,7 @@ export class SiteCard {
     say(this.state, site.state);
     mark(this.state, "class", `state ${site.state}`);
     mark(this.show, "aria-label", `Show the devices of ${site.site}`);
-    const why = site.state === "silent" ? ["Nothing was received of it for 90 s; its devices are unknown.", ...site.why] : site.why;
+    const why = site.state === "silent" ? ["Nothing was received from it for 90 s; its devices are unknown.", ...site.why] : site.why;
     if (why.join("\n") !== this.shown) this.why.replaceChildren(...why.map((reason) => el("li", {}, reason)));
     this.shown = why.join("\n");
     this.why.hidden = !why.length;
