@@ -36,7 +36,7 @@ NASTY = (
     ";touch%20/tmp/netscand-owned;", "%0d%0aX:%20y", "__import__('os').system('true')", "%7B%7B7*7%7D%7D",
 )  # fmt: skip
 """FAULTS T3, and what template and shell engines fall for."""
-FREE = ("network", "q", "name")
+FREE = ("network", "q", "name", "person", "tag")
 """Parameters that take any text: a search for `../` finds nothing."""
 
 
