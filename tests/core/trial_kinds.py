@@ -16,7 +16,7 @@ from netscand.core.model import Kind, Mac, Service
 DATA = Path(__file__).parent / "data" / "kinds.toml"
 
 PARTS = ("rules", "held-out", "fresh")
-"""What the rules were written with; read only after them; added and read long after them. No rule was changed for a row of
+"""What the rules were written with; what was read after them; what was collected last. No rule was changed for a row of
 the last two."""
 
 
