@@ -243,6 +243,7 @@ export class DevicePane {
   #drawForm(device) {
     this.fields.disabled = this.lan.role !== "admin";
     for (const only of [this.tags, find(".merge", this.form)]) only.disabled = Boolean(this.lan.sites); // done at the site
+    find(".wake", this.form).hidden = device.status !== "offline" || Boolean(this.lan.sites);
     this.unlock.hidden = !this.fields.disabled;
     say(this.needed, `To edit this device, the page needs the role admin; it has the role ${this.lan.role}.`);
     for (const name of ["label", "notes"]) {
@@ -306,12 +307,15 @@ export class DevicePane {
   }
 
   async #wake() {
+    const mac = this.mac, button = find(".wake", this.form);
+    button.disabled = true; // the limits of frames may delay it by seconds
     try {
-      const sent = await this.ask("POST", path(this.mac, "/wake"));
-      say(this.result, `Magic packet sent on ${sent.networks.join(", ")}.`);
+      const sent = await this.ask("POST", path(mac, "/wake"));
+      if (mac === this.mac) say(this.result, `Magic packet sent on ${sent.networks.join(", ")}.`);
     } catch (failure) {
-      this.#failed(failure);
+      if (mac === this.mac) this.#failed(failure);
     }
+    button.disabled = false;
   }
 
   async #forget() {
