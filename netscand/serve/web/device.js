@@ -7,7 +7,7 @@ import { DEVICE_KINDS, deviceKindOf } from "./kinds.js";
 import { hours, legend, partsOf, query, week } from "./presence.js";
 import { device as path } from "./rest.js";
 import {
-  age, count, deviceKey, displayName, inFull, isNeverSeen, isNew, kindsOf, reasonOf, sourceOf, span, stamp,
+  age, count, deviceKey, displayName, inFull, isNeverSeen, isNew, kindsOf, leaseOf, reasonOf, sourceOf, span, stamp,
   errorText, tagsIn, vendorOf,
 } from "./words.js";
 
@@ -206,7 +206,8 @@ export class DevicePane {
     say(this.reason, reasonOf(device));
     facts(this.facts, [
       ...(device.site ? [["Site", device.site]] : []),
-      ["IP", device.ip || "none"],
+      ["IP", (device.ip || "none") + (single?.address_origin === "lease" && single.ip === device.ip ? " (by DHCP)" : "")],
+      ...(single?.dhcp ? [["DHCP lease", leaseOf(single.dhcp, since), inFull(single.dhcp.received)]] : []),
       ["MAC", device.mac + (device.randomized_mac ? " (randomized)" : "")],
       ["Kind", device.kind ? `${deviceKindOf(device)} (${device.kind_reason})` : "unknown"],
       ...(device.merged_macs ? [["Also", device.merged_macs.join(", ")]] : []),
