@@ -425,10 +425,10 @@ class MqttService:
                 again = now() + LEASES_EVERY
                 for mac in self._published:
                     wanted.setdefault(mac, now())
-            asked = list(islice((mac for mac, at in wanted.items() if at <= now()), LEASES_AT_ONCE))
-            for mac in asked:
+            macs = list(islice((mac for mac, at in wanted.items() if at <= now()), LEASES_AT_ONCE))
+            for mac in macs:
                 del wanted[mac]
-            for mac, device in (await asyncio.to_thread(self._query_leases, asked)).items() if asked else ():
+            for mac, device in (await asyncio.to_thread(self._query_leases, macs)).items() if macs else ():
                 known = self._follower.state.devices.get(mac) if self._follower else None
                 if device is None:
                     wanted.setdefault(mac, now() + STATUS_EVERY)
