@@ -15,11 +15,15 @@ from netscand.core.model import Kind, Mac, Service
 
 DATA = Path(__file__).parent / "data" / "kinds.toml"
 
+PARTS = ("rules", "held-out", "fresh")
+"""What the rules were written with; what was read after them; what was collected last. No rule was changed for a row of
+the last two."""
+
 
 class Result(NamedTuple):
     """The result for one device."""
 
-    half: str
+    part: str
     device: dict[str, Any]
     kind: Kind | None
 
@@ -52,7 +56,7 @@ def clues(device: dict[str, Any]) -> Clues:
 def results() -> Iterator[Result]:
     """Yield the result for each device."""
     for device in tomllib.loads(DATA.read_text())["device"]:
-        yield Result(device["half"], device, identify(clues(device)))
+        yield Result(device["part"], device, identify(clues(device)))
 
 
 def counts(found: list[Result]) -> dict[str, int]:
@@ -64,10 +68,10 @@ def report() -> str:
     """Return the figures, and each wrong answer."""
     found = list(results())
     lines = [f"{len(found)} devices of {len({each.device['is'] for each in found})} kinds"]
-    for half in ("rules", "held-out"):
-        part = [each for each in found if each.half == half]
-        shown = ", ".join(f"{number} {verdict}" for verdict, number in counts(part).items())
-        lines.append(f"  {half}: {len(part)} devices, {shown}")
+    for part in PARTS:
+        here = [each for each in found if each.part == part]
+        shown = ", ".join(f"{number} {verdict}" for verdict, number in counts(here).items())
+        lines.append(f"  {part}: {len(here)} devices, {shown}")
     lines += [
         f"  wrong: {each.device['what']} is {each.device['is']}, not {each.kind}"
         for each in found

@@ -312,6 +312,23 @@ def test_a_title_is_one_line_and_times_are_local() -> None:
     assert Composer().message(Rule(), entry).link is None
 
 
+def test_what_is_not_expected_has_a_title_of_its_own() -> None:
+    """`expected_dhcp` and `expected_gateway`: a digest has no reasons."""
+    world = World(all={"kinds": ["dhcp_server_seen", "gateway_changed"], "digest": "1m"})
+    rogue = device(9, hostname="rogue")
+    for kind, reason in (
+        ("dhcp_server_seen", "serves DHCP"), ("dhcp_server_seen", "serves DHCP; not in expected_dhcp of 10.0.0.0/24"),
+        ("gateway_changed", "announced its address"), ("gateway_changed", "not in expected_gateway of 10.0.0.0/24"),
+    ):  # fmt: skip
+        world.event(kind, rogue, reason=reason, address="10.0.0.1")
+    world.at(HOUR)
+    ((_, _, message),) = world.sent
+    assert [line.partition("  ")[2] for line in message.text.splitlines()] == [
+        "New DHCP server: rogue", "Unexpected DHCP server: rogue",
+        "Another device uses the gateway's address 10.0.0.1", "Unexpected gateway at 10.0.0.1: rogue",
+    ]  # fmt: skip
+
+
 # ---- for any history
 
 RULES = st.fixed_dictionaries(

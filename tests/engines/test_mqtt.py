@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import signal
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 
 from netscanctl.services.mqtt.topics import person_id
 from netscand import protocol
+from tests.ctl import messages
 from tests.ctl.fake_daemon import FakeDaemon
-from tests.ctl.messages import came, device, event, left, resumed
+from tests.ctl.messages import came, device, event, left, resumed, snapshot
 from tests.ctl.test_people import person, told
 from tests.engines.conftest import Start
 from tests.engines.mosquitto import Mosquitto, Subscriber, many, wait
@@ -58,6 +60,59 @@ def test_a_known_device_is_published_with_its_discovery(
     daemon.send(left(device(7, "offline", known=True)))
     state = subscriber.until(STATE, lambda there: there["status"] == "offline")
     assert (state["presence"], state["in_zones"]) == ("not_home", [])
+
+
+def test_a_new_kind_is_published(start: Start, daemon: FakeDaemon, subscriber: Subscriber, phone: None) -> None:
+    """Nothing else of the device changes by `kind_changed`."""
+    start()
+    assert subscriber.until(STATE)["kind"] is None
+    about = device(7, known=True, label="Jane's phone", kind="phone", kind_reason='host name "iphone"')
+    daemon.send(event("kind_changed", about))
+    subscriber.until(STATE, lambda there: there["kind"] == "phone")
+
+
+def test_the_lease_is_published_after_the_state(
+    start: Start, daemon: FakeDaemon, subscriber: Subscriber, phone: None
+) -> None:
+    """Only the answer about a single device has it. A restart sends it no second time; most devices have none."""
+    daemon.devices[1].known = True
+    daemon.snapshot = [snapshot(*map(copy, daemon.devices))]
+    lease = protocol.Dhcp(
+        server="192.168.1.1", address="192.168.1.7", lease_seconds=3600, client_id=None, received=messages.AT
+    )
+    daemon.devices[0].dhcp, daemon.devices[0].address_origin = lease, "lease"
+    expected = {"address_origin": "lease", "dhcp_server": "192.168.1.1", "lease_seconds": 3600}
+    running = start()
+    state = subscriber.until(STATE, lambda there: there and there["dhcp_server"])
+    assert state | expected == state
+    other = subscriber.until(STATE.replace("07", "08"))
+    assert {name: other[name] for name in expected} == dict.fromkeys(expected)
+    running.end()
+    before = len(subscriber.of(STATE))
+    asked = sum(path.startswith("/api/devices/") for _, path, _, _ in daemon.requests)
+    running.start()
+    wait("asked again", lambda: sum(path.startswith("/api/devices/") for _, path, _, _ in daemon.requests) >= asked + 2)
+    daemon.devices[0].dhcp = daemon.devices[0].address_origin = None
+    daemon.send(left(device(7, "offline", known=True)))
+    subscriber.until(STATE, lambda there: there["status"] == "offline" and there["dhcp_server"] is None)
+    assert len(subscriber.of(STATE)) == before + 2
+
+
+@pytest.mark.parametrize("kind", ["dhcp_server_seen", "gateway_changed"])
+def test_what_is_not_expected_is_a_problem_at_once(
+    start: Start, daemon: FakeDaemon, subscriber: Subscriber, kind: str
+) -> None:
+    """A DHCP server or gateway: the event, and the daemon's problem, which is requested every minute otherwise."""
+    start()
+    subscriber.until(STATUS)
+    daemon.status.problems = [
+        "10.77.0.0/24@eth0: 10.77.0.66 (02:00:00:00:00:66) serves DHCP, which is not expected there"
+    ]
+    reason = "serves DHCP; not in expected_dhcp of 10.77.0.0/24"
+    daemon.send(event(kind, device(9, reason=reason), address="192.168.1.9"))
+    wait("the problem", lambda: subscriber.json(STATUS)["problems"] == daemon.status.problems, 20)
+    (published,) = map(json.loads, subscriber.of(EVENT))
+    assert (published["kind"], published["reason"]) == (kind, reason)
 
 
 def test_our_blindness_is_not_their_absence(

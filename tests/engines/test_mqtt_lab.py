@@ -12,6 +12,7 @@ from tests.engines.mosquitto import Mosquitto, Subscriber, wait
 from tests.engines.service_process import Running
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
+from tests.lab.test_passive import dhclient, dnsmasq
 
 PHONE = "10.77.0.20"
 
@@ -56,6 +57,19 @@ def test_a_phone_comes_goes_and_is_never_gone_by_our_blindness(
     subscriber.until(topic, lambda there: there["presence"] == "home")
     kinds = [json.loads(payload)["kind"] for payload in subscriber.of("netscand/home/event")]
     assert {"labelled", "network_down", "network_up", "offline", "online"} <= set(kinds)
+
+
+def test_the_lease_of_a_real_client_is_published(
+    lab: Lab, daemon: Daemon, subscriber: Subscriber, service: Running
+) -> None:
+    """From its DHCP messages to the subscriber."""
+    dnsmasq(lab.host("10.77.0.1"), "--dhcp-range=10.77.0.100,10.77.0.110,1h")
+    laptop = lab.host(None)
+    assert daemon.request("PATCH", f"/api/devices/{laptop.mac}", {"known": True})[0] == 200
+    dhclient(laptop, "janes-laptop")
+    topic = f"netscand/home/device/{laptop.mac.replace(':', '')}"
+    state = subscriber.until(topic, lambda there: there and there["lease_seconds"] == 3600)
+    assert (state["dhcp_server"], state["address_origin"]) == ("10.77.0.1", "lease")
 
 
 def test_the_daemon_is_restarted_and_nothing_is_lost(

@@ -46,7 +46,7 @@ from netscand.core.restore import DAY, CursorGone, EventQuery, Page, PresencePar
 from netscand.core.status import StatusCounts
 from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
-from netscand.serve.ports import HistoryPort
+from netscand.serve.ports import FrameRecorder, HistoryPort
 from netscand.serve.server import Server
 from netscand.serve.subscriber import Bounds
 
@@ -354,6 +354,7 @@ async def house(
     access: dict[str, Any] | None = None,
     bounds: Bounds | None = None,
     archive: HistoryPort | None = None,
+    recorder: FrameRecorder | None = None,
 ) -> AsyncIterator[House]:
     """Run a server on `path`/s and on a port of loopback, during the block."""
     translator = Encoder(lambda: BOOT, lambda of: "Apple, Inc." if of[:2] == b"\xa4\x83" else None)
@@ -362,7 +363,9 @@ async def house(
     socket_path = path / "s"
     chosen = {"unix": str(socket_path), "tcp": ("127.0.0.1:0",), **(listen or {})}
     kept = archive or EmptyHistory()
-    server = Server(scanner, hub, config.Listen(**chosen), allowed(**(access or {})), translator, (), kept)
+    server = Server(
+        scanner, hub, config.Listen(**chosen), allowed(**(access or {})), translator, (), kept, recorder=recorder
+    )
     server.config_file = path / "netscand.toml"
 
     async def reload() -> str:

@@ -31,11 +31,11 @@ patience = [10, 10]
 
 WORDS = {
     "10.77.0.1": "Router",
-    "10.77.0.10": "Weather station",
+    "10.77.0.10": "Weather",
     "10.77.0.11": "Backups",
     "10.77.0.20": "Kitchen lamp",
     "10.77.0.30": "Printer",
-    "10.77.0.40": "Living room speaker",
+    "10.77.0.40": "Living room",
     "10.77.0.101": "Jane's laptop",
     "10.77.0.102": "Jane's phone",
 }

@@ -20,6 +20,7 @@ HOME, AWAY = "home", "not_home"
 PRESENCE = {"online": HOME, "offline": AWAY}
 REMOVED: Document = {"tracker": {"p": "device_tracker"}, "connectivity": {"p": "binary_sensor"}}
 """Components with nothing but a platform: Home Assistant removes them if they exist. Those left out, it keeps."""
+NO_LEASE: Document = {"address_origin": None, "dhcp_server": None, "lease_seconds": None}
 NEW_DEVICE = (
     "{{ {'event_type': 'discovered', 'mac': value_json.device.mac, 'ip': value_json.device.ip, "
     "'host_name': value_json.device.hostname, 'vendor': value_json.device.vendor, 'at': value_json.at} | to_json "
@@ -38,6 +39,8 @@ class Documents:
         self._table = table
         self._presence: dict[str, str] = {}
         """MAC → `home` or `not_home`, as far as it was ever certain."""
+        self._leases: dict[str, Document] = {}
+        """MAC → what is published of its DHCP lease."""
         self._own_ids = "netscand" if table.site == DEFAULT_SITE else f"netscand_{table.site}"
 
     # ---- devices
@@ -47,17 +50,31 @@ class Documents:
         return device.known or self._table.devices == "all"
 
     def remember(self, mac: str, payload: bytes) -> None:
-        """Take the presence from a retained state of an earlier run, unless a newer one is known."""
+        """Take presence and lease from a retained state of an earlier run, unless newer ones are known."""
         try:
-            presence = msgspec.json.decode(payload).get("presence")
+            state = msgspec.json.decode(payload)
+            presence, lease = state.get("presence"), {name: state.get(name) for name in NO_LEASE}
         except (msgspec.DecodeError, AttributeError):
             return
         if presence in (HOME, AWAY):
             self._presence.setdefault(mac, presence)
+        self._leases.setdefault(mac, lease)
+
+    def set_lease(self, device: Device) -> bool:
+        """Take the lease from the answer about a single device; return whether what is published of it has changed."""
+        lease = device.dhcp or None
+        found: Document = {
+            "address_origin": device.address_origin or None,
+            "dhcp_server": clean(lease.server) if lease else None,
+            "lease_seconds": lease.lease_seconds if lease else None,
+        }
+        was, self._leases[device.mac] = self._leases.get(device.mac, NO_LEASE), found
+        return found != was
 
     def forget(self, mac: str) -> None:
-        """Discard the presence of a device that is published no longer."""
+        """Discard what is known of a device that is published no longer."""
         self._presence.pop(mac, None)
+        self._leases.pop(mac, None)
 
     def device(self, device: Device) -> dict[str, bytes]:
         """Return every retained topic of a device with its payload."""
@@ -74,6 +91,7 @@ class Documents:
             "kind": _name(device.kind or None),
             "reason": clean(device.reason, SENTENCE_LIMIT),
             "status_since": device.status_since,
+            **self._leases.get(device.mac, NO_LEASE),
         }
         if presence is not None:
             state["in_zones"] = [self._table.zone] if presence == HOME else []

@@ -6,8 +6,9 @@ import random
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import islice
 
-from netscanctl.client import Client, Failure
+from netscanctl.client import Client, Failure, device_path
 from netscanctl.services.backoff import Backoff
 from netscanctl.services.following import StateFollower
 from netscanctl.services.mqtt.connection import LOST, BrokerError, Connection, Credentials, connect
@@ -30,6 +31,12 @@ STATUS_DELAY = 0.5
 """Seconds from a change to the counts of the site."""
 STATUS_EVERY = 60.0
 """Seconds between two requests for the daemon's problems."""
+LEASE_DELAY = 1.0
+"""Seconds from a change of a device to the request for its lease: the server answers after the first frame."""
+LEASES_AT_ONCE = 20
+"""Maximum requests for leases in a second."""
+LEASES_EVERY = 3600.0
+"""Seconds after which leases are requested again: a renewal causes no event."""
 SETTLE = 1.0
 """Seconds that Home Assistant has for each step of a migration."""
 GOODBYE = 2.0
@@ -37,6 +44,8 @@ GOODBYE = 2.0
 MIGRATE = b'{"migrate_discovery":true}'
 NOT_NAMED = {"network_up", "network_down", "network_silent", "network_recovered"}
 """Events that change more devices than they name."""
+PROBLEMS = {"dhcp_server_seen", "gateway_changed"}
+"""Events of devices that may be a problem of the daemon, too."""
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +75,8 @@ class MqttService:
         self._drained = asyncio.Event()
         self._scan_wanted = asyncio.Event()
         self._problems_wanted = asyncio.Event()
+        self._leases_wanted: dict[str, float] = {}
+        """MAC → when to request the lease of the device: the stream does not have it."""
         self._problems: list[str] = []
         self._listed: dict[str, bytes] | None = None
         """Retained messages of the broker while they arrive."""
@@ -96,7 +107,7 @@ class MqttService:
             self._refresh(message.device.mac)
         else:
             self._refresh_all()
-        if isinstance(message, Event) and message.device is None:
+        if isinstance(message, Event) and (message.device is None or message.kind in PROBLEMS):
             self._problems_wanted.set()
         self._complete.set()
 
@@ -129,12 +140,16 @@ class MqttService:
             return
         shown = (
             device.status, device.ip, device.hostname, device.label, device.vendor, device.reason, device.status_since,
-            device.tags,
+            device.tags, device.kind,
         )  # fmt: skip
         if self._published.get(device.mac) != shown:
             self._published[device.mac] = shown
-            for topic, payload in self._documents.device(device).items():
-                self._outbox.set(topic, payload)
+            self._leases_wanted[device.mac] = asyncio.get_running_loop().time() + LEASE_DELAY
+            self._set(device)
+
+    def _set(self, device: Device) -> None:
+        for topic, payload in self._documents.device(device).items():
+            self._outbox.set(topic, payload)
 
     def _publish_people(self) -> None:
         """Publish the people that changed, and delete those that were removed or renamed."""
@@ -252,6 +267,7 @@ class MqttService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._scan_on_command())
             group.create_task(self._poll_problems())
+            group.create_task(self._poll_leases())
             group.create_task(self._watch_daemon())
             group.create_task(self._stay_connected())
 
@@ -396,6 +412,42 @@ class MqttService:
                 client.close()
         except Failure as failure:
             return [str(failure)]
+
+    async def _poll_leases(self) -> None:
+        """Keep the leases of the published devices up to date."""
+        wanted, now = self._leases_wanted, asyncio.get_running_loop().time
+        again = now() + LEASES_EVERY
+        while True:
+            await asyncio.sleep(1.0)
+            if now() >= again:
+                again = now() + LEASES_EVERY
+                for mac in self._published:
+                    wanted.setdefault(mac, now())
+            macs = list(islice((mac for mac, at in wanted.items() if at <= now()), LEASES_AT_ONCE))
+            for mac in macs:
+                del wanted[mac]
+            for mac, device in (await asyncio.to_thread(self._query_leases, macs)).items() if macs else ():
+                known = self._follower.state.devices.get(mac) if self._follower else None
+                if device is None:
+                    wanted.setdefault(mac, now() + STATUS_EVERY)
+                elif mac in self._published and known is not None and self._documents.set_lease(device):
+                    self._set(known)
+                    self._pump_soon()
+
+    def _query_leases(self, macs: Iterable[str]) -> dict[str, Device | None]:
+        """Return the answers about single devices; None: there was no answer. What the daemon refuses is left out."""
+        client, found = Client(self._context.daemon), dict[str, Device | None](dict.fromkeys(macs))
+        try:
+            for mac in macs:
+                try:
+                    found[mac] = client.read(client.get(device_path(mac)), Device)
+                except Failure as failure:
+                    if not failure.status:
+                        break  # the stream reports why
+                    del found[mac]
+        finally:
+            client.close()
+        return found
 
     async def _scan_on_command(self) -> None:
         """Request a scan for each command; several that arrive at once are one."""

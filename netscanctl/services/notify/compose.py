@@ -46,6 +46,11 @@ TITLES = {
     "site_changed": "The condition of a site has changed",
 }
 """Kind → title."""
+UNEXPECTED = {
+    "dhcp_server_seen": ("not in expected_dhcp", "Unexpected DHCP server: {name}"),
+    "gateway_changed": ("not in expected_gateway", "Unexpected gateway at {address}: {name}"),
+}
+"""Kind → part of the reason if the configuration does not expect it, and the title then; a digest has titles only."""
 NOUNS = {
     "discovered": ("new device", "new devices"), "online": ("online", "online"), "offline": ("offline", "offline"),
 }  # fmt: skip
@@ -96,7 +101,7 @@ class Composer:
         )  # fmt: skip
 
     def _title(self, rule: Rule, event: Event, values: dict[str, str]) -> str:
-        title = rule.title or TITLES.get(event.kind, "{kind}: {name}")
+        title = rule.title or _title_of(event)
         return clean(fill(title, values), TITLE_LIMIT)
 
     def _values(self, event: Event) -> dict[str, str]:
@@ -156,6 +161,11 @@ def merge(last: Message, new: Message) -> Message:
 
 def _noun(kind: str, number: int) -> str:
     return NOUNS[kind][number > 1] if kind in NOUNS else kind.replace("_", " ")
+
+
+def _title_of(event: Event) -> str:
+    part, title = UNEXPECTED.get(event.kind, ("", ""))
+    return title if part and part in (event.reason or "") else TITLES.get(event.kind, "{kind}: {name}")
 
 
 def _text_of(event: Event) -> str:

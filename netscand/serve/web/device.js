@@ -8,7 +8,7 @@ import { MergeButton } from "./merge.js";
 import { hours, legend, partsOf, query, week } from "./presence.js";
 import { device as path } from "./rest.js";
 import {
-  age, count, deviceKey, displayName, inFull, isNeverSeen, isNew, kindsOf, reasonOf, sourceOf, span, stamp,
+  age, count, deviceKey, displayName, inFull, isNeverSeen, isNew, kindsOf, leaseOf, reasonOf, sourceOf, span, stamp,
   errorText, tagsIn, vendorOf,
 } from "./words.js";
 
@@ -208,7 +208,8 @@ export class DevicePane {
     say(this.reason, reasonOf(device));
     facts(this.facts, [
       ...(device.site ? [["Site", device.site]] : []),
-      ["IP", device.ip || "none"],
+      ["IP", (device.ip || "none") + (single?.address_origin === "lease" && single.ip === device.ip ? " (by DHCP)" : "")],
+      ...(single?.dhcp ? [["DHCP lease", leaseOf(single.dhcp, since), inFull(single.dhcp.received)]] : []),
       ["MAC", device.mac + (device.randomized_mac ? " (randomized)" : "")],
       ["Kind", device.kind ? `${deviceKindOf(device)} (${device.kind_reason})` : "unknown"],
       ...(device.merged_macs ? [["Also", device.merged_macs.join(", ")]] : []),
@@ -246,6 +247,7 @@ export class DevicePane {
     this.fields.disabled = this.lan.role !== "admin";
     for (const only of [this.tags, this.merging.element]) only.disabled = Boolean(this.lan.sites); // done at the site
     this.merging.draw(device);
+    find(".wake", this.form).hidden = device.status !== "offline" || Boolean(this.lan.sites);
     this.unlock.hidden = !this.fields.disabled;
     say(this.needed, `To edit this device, the page needs the role admin; it has the role ${this.lan.role}.`);
     for (const name of ["label", "notes"]) {
@@ -309,12 +311,15 @@ export class DevicePane {
   }
 
   async #wake() {
+    const mac = this.mac, button = find(".wake", this.form);
+    button.disabled = true; // the limits of frames may delay it by seconds
     try {
-      const sent = await this.ask("POST", path(this.mac, "/wake"));
-      say(this.result, `Magic packet sent on ${sent.networks.join(", ")}.`);
+      const sent = await this.ask("POST", path(mac, "/wake"));
+      if (mac === this.mac) say(this.result, `Magic packet sent on ${sent.networks.join(", ")}.`);
     } catch (failure) {
-      this.#failed(failure);
+      if (mac === this.mac) this.#failed(failure);
     }
+    button.disabled = false;
   }
 
   async #forget() {

@@ -106,6 +106,14 @@ const EVIDENCE = {
 /** Return the evidence as text. */
 export const evidenceOf = (evidence) => EVIDENCE[evidence] || evidence || "";
 
+const WITHOUT_END = 0xffffffff; // seconds of a lease that does not end
+
+/** Return the latest DHCP lease of a device as text; `since` returns the age of a wire time in seconds. */
+export function leaseOf({ address, server, lease_seconds: length, client_id: client, received }, since) {
+  const lasts = length === null ? "length not received" : length === WITHOUT_END ? "without end" : `for ${span(length)}`;
+  return `${address || "no address"} from ${server}, ${lasts}, received ${age(since(received))}${client ? `; client id ${client}` : ""}`;
+}
+
 /** Return how much of a network one scan covers. */
 export function coverageOf(network) {
   const { fraction, seconds } = network.coverage;
