@@ -25,6 +25,7 @@ from netscand.hub.view import View
 from netscand.protocol import Device, encode
 from tests.ctl.conftest import ROOT
 from tests.ctl.messages import LATER
+from tests.ctl.test_people import person
 from tests.engines.hub_process import Follower, Hub, until
 from tests.engines.nats_server import NatsServer
 from tests.engines.simulated_site import SimulatedSite
@@ -166,6 +167,30 @@ async def test_a_client_gets_every_event_and_resumes_at_another_hub(folder: Path
         assert [each["site"] for each in limited["events"]] == ["home", "home"]
         last = await one.get("/api/events?last=4")
         assert [each["cursor"] for each in last["events"]] == [each.cursor for each in client.events[-4:]]
+
+
+async def test_people_of_two_sites_are_apart(folder: Path, server: NatsServer) -> None:
+    """Their events have the site, and the person only if the site publishes labels; a hub lists and filters none."""
+    async with scene(folder, server) as here:
+        barn, cabin = here.site("barn", words=True), here.site("cabin")
+        hub = await here.hub()
+        await here.until_shown(hub)
+        client = Follower()
+        here.start(client.follow(hub))
+        await until(lambda: client.devices)
+        for site, status in ((barn, "home"), (cabin, "away")):
+            await site.add(f"person_{status}", person=person(status=status), previous={"status": "unknown"})
+        await until(lambda: len([each for each in client.events if each.kind.startswith("person_")]) == 2)
+        found = {each.site: each for each in client.events if each.kind.startswith("person_")}
+        assert found["barn"].person == person(status="home")
+        assert not found["cabin"].person
+        assert b"Jane" not in encode(found["cabin"])
+        listed = (await hub.get("/api/events?kind=person_home,person_away"))["events"]
+        assert {each["site"]: each["kind"] for each in listed} == {"barn": "person_home", "cabin": "person_away"}
+        for name in ("person", "tag"):
+            refused = await hub.get(f"/api/events?{name}=Jane", status=400)
+            assert refused["error"]["message"].startswith(f"{name}: a hub lists the events of one device or of all")
+        await hub.get("/api/people", status=404)
 
 
 async def test_kills_of_the_server_lose_and_repeat_nothing(folder: Path, server: NatsServer) -> None:
