@@ -1,7 +1,7 @@
 // The pane of one device: its properties, evidence, events, and the user's annotations.
 
 import { drawAddresses } from "./addresses.js";
-import { el, facts, mark, say } from "./element.js";
+import { el, facts, find, mark, say } from "./element.js";
 import { EventList } from "./events.js";
 import { DEVICE_KINDS, deviceKindOf } from "./kinds.js";
 import { MergeButton } from "./merge.js";
