@@ -274,9 +274,10 @@ class Connection:
                         page.append(message)
                         if not message.pending:
                             break
+                left = page[-1].pending if page else 0
                 if page:
-                    yield page
-                if not page or not page[-1].pending:
+                    yield page  # whose list it is from now on
+                if not left:
                     return
         except TimeoutError:
             raise ServerError(f"cannot read {stream}: no answer") from None

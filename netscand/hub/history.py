@@ -1,6 +1,6 @@
 """The past of all sites, for clients that resume or ask for events: read from the log, a page at a time."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -109,7 +109,7 @@ class _Reading:
         self._log = log
         self._question = question
         self._pages: AsyncGenerator[list[Message]] | None = None
-        self._left: list[Message] = []
+        self._left: deque[Message] = deque()
         self._last = question.since or 0
         self._reached: dict[str, bytes] = {}
         """Cursor of each site after the last event that counts."""
@@ -121,7 +121,7 @@ class _Reading:
             if not self._left:
                 await self._fill()
                 continue
-            message = self._left.pop(0)
+            message = self._left.popleft()
             if message.sequence > self._question.through:
                 await self.close()
                 break
@@ -144,7 +144,7 @@ class _Reading:
         if page is None:
             await self.close()
         else:
-            self._left = page
+            self._left.extend(page)
 
     def _start(self) -> Mapping[str, object]:
         question = self._question

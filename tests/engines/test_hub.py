@@ -19,6 +19,7 @@ from netscand import sites
 from netscand.hub import log as hub_log
 from netscand.hub import settings as hub_settings
 from netscand.hub import view as hub_view
+from netscand.hub.connection import PAGE
 from netscand.hub.log import Log
 from netscand.hub.published import device_of
 from netscand.hub.view import View
@@ -166,6 +167,30 @@ async def test_a_client_gets_every_event_and_resumes_at_another_hub(folder: Path
         assert [each["site"] for each in limited["events"]] == ["home", "home"]
         last = await one.get("/api/events?last=4")
         assert [each["cursor"] for each in last["events"]] == [each.cursor for each in client.events[-4:]]
+
+
+async def test_more_than_two_pages_of_the_log_were_missed(folder: Path, server: NatsServer) -> None:
+    """A client that resumes, and one that asks for events, get all of them."""
+    async with scene(folder, server, "barn") as here:
+        hub, barn = await here.hub(), here.sites["barn"]
+        await here.until_shown(hub)
+        client = Follower()
+        following = here.start(client.follow(hub))
+        await until(lambda: client.devices)
+        following.cancel()
+        await barn.happen(2 * PAGE + 10)
+
+        async def has_all() -> bool:
+            (found,) = (await hub.get("/api/sites"))["sites"]
+            return bool(found["cursor"] == barn.cursor)
+
+        await until(has_all)
+        here.start(client.follow(hub))
+        await until(partial(client.has, "barn", 2 * PAGE + 10))
+        assert client.history("barn") == happened(barn)
+        assert client.snapshots == 1
+        found = (await hub.get("/api/events?limit=5000"))["events"]
+        assert [each["kind"] for each in found if each["device"]][-2 * PAGE - 10 :] == [one.kind for one in barn.events]
 
 
 async def test_kills_of_the_server_lose_and_repeat_nothing(folder: Path, server: NatsServer) -> None:
