@@ -27,7 +27,7 @@ NAMED = 5
 """Sites that a line names, at most."""
 HINTS = {
     "silent": "at the site: netscanctl status, and journalctl -u netscand-uplink",
-    "missing": "at the site: the command of netscand-hub add-site; then netscanctl status",
+    "never_published": "at the site: the command of netscand-hub add-site; then netscanctl status",
     "conflicting": "give one of the two another name, or stop its netscand-uplink",
     "wrong_clock": "set the clock there: timedatectl set-ntp true",
     "other_version": "upgrade netscand at the site, or here",
@@ -279,13 +279,13 @@ def problems(found: list[Site], expected: Collection[str]) -> Iterator[tuple[str
     """Yield each problem with the sentences about it, by site."""
     by_word: dict[str, dict[str, str]] = {}
     for site in found:
-        if site.state != "connected":
+        if site.state != "connected" and "never_published" not in site.problems:
             since = f"since {_shown(site.since)}" if site.since else "since the hub started"
             by_word.setdefault("silent", {})[site.site] = f"silent {since}"
         for word, why in zip(site.problems, site.why, strict=True):
             by_word.setdefault(word, {})[site.site] = why
-    for name in sorted(set(expected) - {site.site for site in found}):
-        by_word.setdefault("missing", {})[name] = "has a key, and has published nothing"
+    for name in sorted(set(expected) - {site.site for site in found}):  # of before an owner entry was made for each
+        by_word.setdefault("never_published", {})[name] = "it was added, and the log has no event of it"
     yield from by_word.items()
 
 

@@ -200,6 +200,10 @@ class Log:
         if not await self._continues(connection, state):
             await self._read_state(connection, state)
         self._connection = connection
+        try:
+            await connection.follow(f"KV_{sites.OWNER}", {"deliver_policy": "all"}, self._on_owner)
+        except ServerError as error:  # the log does not need it
+            log.warning("sites that have published nothing are not shown: %s", error)
         await connection.subscribe(sites.alive_subject("*"), self._on_alive)
         start = {"deliver_policy": "by_start_sequence", "opt_start_seq": self.sequence + 1}
         self._follows = True
@@ -281,6 +285,11 @@ class Log:
     def _on_alive(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         name = subject.decode(errors="replace").split(".")[2]
         self._publish_all(self.view.on_alive(name, data, time.monotonic(), time.time()))
+
+    def _on_owner(self, message: Message) -> None:
+        name = message.subject.rpartition(".")[2]
+        if sites.NAME.fullmatch(name):
+            self._publish_all(self.view.on_owner(name, message.data, time.monotonic()))
 
     def _publish_all(self, changes: Sequence[Change]) -> None:
         for change in changes:

@@ -35,8 +35,8 @@ class Keys(msgspec.Struct, kw_only=True):
 
 
 def admin_rights() -> dict[str, Any]:
-    """Return the permissions of the administrator's key: JetStream's API, and no subject of a site."""
-    return {"publish": ["$JS.API.>"], "subscribe": ["_INBOX.>"]}
+    """Return the permissions of the administrator's key: JetStream's API and owner entries, no other subject."""
+    return {"publish": ["$JS.API.>", sites.owner_subject("*")], "subscribe": ["_INBOX.>"]}
 
 
 def accounts(keys: Keys) -> dict[str, Any]:

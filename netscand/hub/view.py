@@ -88,7 +88,10 @@ class View:
         self.lost.clear()
         for name, old in self.sites.items():
             fresh = self.sites[name] = Site(name, old.known_since)
-            for field in ("state", "received_at", "connected_since", "alive", "clock_offset", "instance", "version"):
+            for field in (
+                "state", "received_at", "connected_since", "alive", "clock_offset", "instance", "version", "owner",
+                "is_added",
+            ):  # fmt: skip
                 setattr(fresh, field, getattr(old, field))
 
     def site(self, name: str, now: float) -> Site:
@@ -332,6 +335,15 @@ class View:
         if not alive.backlog:
             site.compare(alive.cursor, now)
         return changes + self._update(site, now)
+
+    def on_owner(self, name: str, data: bytes, now: float) -> list[Change]:
+        """Take the entry of a site's machine, empty if it has none yet: a site that published nothing is shown, too."""
+        is_new, site = name not in self.sites, self.site(name, now)
+        site.is_added = True
+        with suppress(msgspec.MsgspecError):
+            site.owner = msgspec.json.decode(data, type=sites.Owner) if data else None
+            site.instance = site.instance or (site.owner.instance if site.owner else None)
+        return self._update(site, now) if is_new else []
 
     def _receive(self, site: Site, now: float, instance: str | None) -> list[Change]:
         site.receive(now, instance)

@@ -357,7 +357,10 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
 
 
 def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
-    """A wrong clock, another version, a site that published nothing; and in one line that no hub runs."""
+    """A wrong clock, another version, a site that published nothing; and in one line that no hub runs.
+
+    The hub lists such a site, until it is removed.
+    """
     own.join("school")
     said = own.hub("doctor")
     (line,) = [one for one in said.splitlines() if "netscand-hub does not run" in one]
@@ -372,7 +375,7 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
         alive = sites.Alive(
             cursor=None, now="2001-02-03T04:05:06Z", instance="x", version="0.0.9", backlog=0, commands=False
         )
-        while "of 1 connected" not in await asyncio.to_thread(own.hub, "doctor"):
+        while "the site's clock" not in await asyncio.to_thread(own.hub, "doctor"):
             await site.publish(sites.alive_subject("house"), protocol.encode(alive))
             await site.flush()
         await site.close()
@@ -380,13 +383,16 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
     try:
         run(live())
         said = own.hub("doctor")
+        own.hub("remove-site", "school")
+        assert own.request(f"STREAM.INFO.KV_{sites.OWNER}")["state"]["messages"] == 1
     finally:
         process.terminate()
         process.wait()
-    assert "0 of 1 connected, with this version" in said
+    assert "0 of 2 connected, with this version" in said
     assert re.search(r"house: the site's clock is \d+ s behind\n.* set the clock there", said)
     assert f"house: the site has netscand 0.0.9, this hub {__version__}\n" in said
-    assert "school: has a key, and has published nothing\n" in said
+    assert "school: it was added, and the log has no event of it\n" in said
+    assert said.count("school") == 1
 
 
 def test_silent_sites_are_named_in_one_line() -> None:
