@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from msgspec import structs
 from nats.aio.client import Client
 
+from netscanctl.services.uplink import service as uplink_service
 from netscand import sites
 from netscand.hub import log as hub_log
 from netscand.hub import settings as hub_settings
@@ -464,6 +466,100 @@ async def test_the_key_of_a_hub_reads_and_publishes_only_commands(folder: Path, 
         await until(partial(_longer, refused, before), subject)
     await client.close()
     assert await asyncio.to_thread(server.entries) == []
+
+
+async def found_site(hub: Hub, name: str) -> dict[str, Any]:
+    """A site as the hub lists it."""
+    (found,) = (await hub.get(f"/api/sites?site={name}"))["sites"]
+    assert isinstance(found, dict)
+    return found
+
+
+async def test_two_machines_with_one_site_name(folder: Path, server: NatsServer) -> None:
+    """The second one publishes nothing; if the owner entry is lost, and both publish, the hub reports a conflict."""
+    async with scene(folder, server, "home") as here:
+        hub, home = await here.hub(), here.sites["home"]
+        await here.until_shown(hub)
+        twin = SimulatedSite(server.url, "home", server.keys["home"], folder, instance="another")
+        here.start(twin.run(None))  # type: ignore[arg-type]
+        await until(lambda: "site home belongs to" in "".join(twin._report.status.problems))
+        await home.happen(3)
+        await until(partial(has_cursor, hub, home))
+        assert "conflicting" not in (await found_site(hub, "home"))["problems"]
+        log = await asyncio.to_thread(server.entries)
+        assert {one.headers[sites.INSTANCE] for one in log} == {"of-home"}
+        lost = {"filter": sites.owner_subject("home")}
+        await asyncio.to_thread(server.request, f"$JS.API.STREAM.PURGE.KV_{sites.OWNER}", lost)
+        await until(lambda: not twin._report.status.problems)
+
+        async def conflicts() -> bool:
+            await home.happen(1)
+            found = await found_site(hub, "home")
+            return "two machines publish as site home" in "".join(found["why"]) and "conflicting" in found["problems"]
+
+        await until(conflicts)
+
+
+async def has_cursor(hub: Hub, site: SimulatedSite) -> bool:
+    """Whether a hub has every event of a site."""
+    return bool((await found_site(hub, site.name))["cursor"] == site.cursor)
+
+
+async def test_a_site_falls_silent_and_comes_back(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its devices are unknown and never offline, for clients and for lists; afterwards they are what they were."""
+    monkeypatch.setattr(sites, "ALIVE_INTERVAL", 0.3)
+    monkeypatch.setattr(Hub, "program", ("tests.engines.hasty", "0.3", "netscand.hub"))
+    async with scene(folder, server, "barn", "home") as here:
+        hub, home, client = await here.hub(), here.sites["home"], Follower()
+        await home.happen(1)
+        await here.until_shown(hub)
+        here.start(client.follow(hub))
+        await until(lambda: len(client.devices) == 6)
+        here.publishing["home"].cancel()
+        await until(lambda: client.sites["home"].state == "silent")
+        found = (await hub.devices("?site=home")).values()
+        assert {one["status"] for one in found} == {"unknown"}
+        assert sorted(one["status_at_site"] for one in found) == ["offline", "online", "online"]
+        assert {one.status for (site, _), one in client.devices.items() if site == "home"} == {"unknown"}
+        await until(lambda: client.sites["barn"].state == "connected")
+        assert {one.status for (site, _), one in client.devices.items() if site == "barn"} == {"online"}
+        here.start(home.run(None))  # type: ignore[arg-type]
+        await until(lambda: client.sites["home"].state == "connected")
+        await here.until_shown(hub)
+        assert {mac: one.status for (site, mac), one in client.devices.items() if site == "home"} == {
+            mac: one.status for mac, one in home.devices.items()
+        }
+        assert not [one for one in client.events if one.kind == "offline"]
+
+
+async def test_the_clock_of_a_site_is_wrong(folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub reports by how much, and its end; the order of events is that of the log."""
+    monkeypatch.setattr(sites, "ALIVE_INTERVAL", 0.1)
+    ahead = [3600.0]
+    monkeypatch.setattr(
+        uplink_service, "timestamp", lambda: (datetime.now(UTC) + timedelta(seconds=ahead[0])).isoformat()
+    )
+    async with scene(folder, server, "home") as here:
+        hub, home, client = await here.hub(), here.sites["home"], Follower()
+        await here.until_shown(hub)
+        here.start(client.follow(hub))
+        await until(lambda: client.devices)
+        await until(partial(has_problem, hub, "the site's clock is 3600 s ahead"))
+        assert round((await found_site(hub, "home"))["clock_offset"]) == 3600
+        await home.happen(5)
+        ahead[0] = 0.0
+        await home.happen(5)
+        await until(partial(client.has, "home", 10))
+        assert client.history("home") == happened(home)
+        await until(partial(has_problem, hub, ""))
+        await until(lambda: client.sites["home"].problems == [])
+
+
+async def has_problem(hub: Hub, sentence: str) -> bool:
+    """Whether this is what the hub reports of the site at home; empty: nothing."""
+    return "; ".join((await found_site(hub, "home"))["why"]) == sentence
 
 
 @asynccontextmanager
