@@ -319,12 +319,16 @@ def _free_port(places: Places, port: int) -> None:
 def reload_keys(places: Places, change: Callable[[Keys], Keys] = lambda keys: keys) -> None:
     """Change the keys, and let the server take them; if it does not, all is as before. Raises ServerError."""
     before = places.read_keys()
+    after = change(before)
+    new = {name for name, key in after.sites.items() if before.sites.get(name) != key}
     try:
-        # Twice: after the first, nats-server 2.10 to 2.15 lets a new account import from the log's former account.
-        for _ in range(2):
+        # Twice: after the first, nats-server 2.10 to 2.15 lets a new account import from the log's former account. So a
+        # new key is in the second only: a site that connects before would find no stream.
+        for closed in (new, ()):
             seed, probe = new_key()
-            places.write_keys(structs.replace(change(before), probe=probe))
-            if process(places) is None:
+            is_running = process(places) is not None
+            places.write_keys(structs.replace(after, probe=probe), closed if is_running else ())
+            if not is_running:
                 print_line(
                     f"no NATS server runs here with {places.file('server.conf')}: it takes this change when it starts"
                 )

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 
 from netscand import __version__, nats_settings, protocol, sites
-from netscand.hub import doctor, log_server
+from netscand.hub import administration, doctor, log_server
 from netscand.hub.places import Places, make_authority
 from netscand.hub.server_config import Keys, accounts
 from tests.ctl.fake_daemon import DEADLINE
@@ -466,6 +466,29 @@ def test_a_server_that_is_not_there_or_not_ours_is_named(folder: Path, monkeypat
         assert "failed" not in made.hub("doctor")
     finally:
         made.kill()
+
+
+def test_a_new_key_is_good_once_its_account_is_complete(own: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two reloads, the account of a new site reaches no stream: its key is refused until then."""
+    reloaded: list[str] = []
+
+    async def publish() -> str:
+        try:
+            site = await own.connect("school")
+        except Error:
+            return "refused"
+        try:
+            return "stored" if "seq" in await request(site, OTHERS, {}) else "error"
+        finally:
+            await site.close()
+
+    def reload(*arguments: Any) -> None:  # noqa: ANN401
+        log_server.reload(*arguments)
+        reloaded.append(run(publish()))
+
+    monkeypatch.setattr(administration, "reload", reload)
+    own.join("school")
+    assert reloaded == ["refused", "stored"]
 
 
 def test_a_change_that_the_server_does_not_take_is_undone(own: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
