@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, BinaryIO, NamedTuple
 
 from netscand import protocol, sites
@@ -11,9 +12,12 @@ from netscand.hub.connection import Message, ServerError
 from netscand.hub.log import Log
 from netscand.hub.published import Unreadable as UnreadableMessage
 from netscand.hub.published import about_site, published
-from netscand.hub.view import CURSOR, PREVIOUS, end_of_snapshot
+from netscand.hub.site import position_of
+from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, end_of_snapshot
 from netscand.serve.encode import mac_text
 
+LOOK_BACK = 1_000
+"""Messages of the log before a range in which the last event of a site is looked for, at first."""
 LISTS = 32
 """Lists that are read in parts and can go on where they ended."""
 
@@ -101,6 +105,21 @@ class Found(NamedTuple):
     has_device: bool
 
 
+async def _through(pages: AsyncGenerator[list[Message]], last: int) -> AsyncGenerator[Message]:
+    """Yield the messages up to a number."""
+    async for page in pages:
+        for message in page:
+            if message.sequence > last:
+                return
+            yield message
+
+
+def _is_after(cursor: bytes, other: bytes | None) -> bool:
+    """Return whether a cursor is behind another one of its epoch."""
+    its, there = position_of(cursor), position_of(other)
+    return its is not None and there is not None and its.epoch == there.epoch and its.number > there.number
+
+
 class _Reading:
     """Reads the log once, from `since` to `through`, as it is asked for more."""
 
@@ -125,7 +144,7 @@ class _Reading:
             if message.sequence > self._question.through:
                 await self.close()
                 break
-            events = [each for each in self._events(message) if self._fits(message, each)]
+            events = [each for each in await self._events(message) if self._fits(message, each)]
             if events:
                 self._log.remember(message)
                 # Who gets only some of several gets all again.
@@ -159,13 +178,13 @@ class _Reading:
             "filter_subjects": subjects,
         }  # fmt: skip
 
-    def _events(self, message: Message) -> list[Found]:
+    async def _events(self, message: Message) -> list[Found]:
         """Return the events of a message; none if it was repeated."""
         _, _, name, what, *_ = message.subject.split(".")
         try:
             content = about_site(message.data) if what == "site" else None
             if content is None or isinstance(content, protocol.Event):
-                if not self._is_next(message, name):
+                if not await self._is_next(message, name):
                     return []
                 found = published(name, message.data)
                 return [Found(found.event.kind, found.body, found.device is not None)]
@@ -178,18 +197,42 @@ class _Reading:
         forgotten = [Found("forgotten", body, True) for body in site.gone.values()]
         return [*forgotten, Found("site_snapshot", end_of_snapshot(name, message.stamp), False)]
 
-    def _is_next(self, message: Message, name: str) -> bool:
-        """Return whether an event was the next one of its site; of those before the hub's start, the first one is."""
+    async def _is_next(self, message: Message, name: str) -> bool:
+        """Return whether an event was the next one of its site; before the hub's start, only the log shows that."""
         if message.sequence > self._log.known_from:
             return message.sequence not in self._log.view.skipped
         cursor = message.headers.get(CURSOR)
         if cursor is None:  # of a snapshot
             return True
-        reached = self._reached.get(name)
-        if reached is None or reached == message.headers.get(PREVIOUS):
-            self._reached[name] = cursor
-            return True
-        return False
+        previous, acknowledged = message.headers.get(PREVIOUS), message.headers.get(ACKNOWLEDGED)
+        if name not in self._reached and previous != acknowledged:  # what is before it may not be there yet
+            self._reached[name] = await self._reached_before(name, acknowledged) or previous or b""
+        if self._reached.get(name, previous) != previous:
+            return False
+        self._reached[name] = cursor
+        return True
+
+    async def _reached_before(self, name: str, acknowledged: bytes | None) -> bytes | None:
+        """Return the cursor of a site after the events up to `since`; None: there are none. Raises Unreadable."""
+        since, step = self._question.since or 0, LOOK_BACK
+        while True:
+            begin, reached, begins_before = max(since + 1 - step, self._log.first, 1), None, False
+            start = {
+                "deliver_policy": "by_start_sequence", "opt_start_seq": begin,
+                "filter_subject": f"{sites.PREFIX}.{name}.>", "headers_only": True,
+            }  # fmt: skip
+            try:
+                async with aclosing(self._log.connection().read(sites.LOG, start)) as pages:
+                    async for message in _through(pages, since):
+                        cursor = message.headers.get(CURSOR)
+                        if cursor is not None and reached in (None, message.headers.get(PREVIOUS)):
+                            reached = cursor
+                            begins_before |= not _is_after(cursor, acknowledged)
+            except ServerError as error:
+                raise Unreadable(str(error)) from None
+            if begins_before or begin <= max(self._log.first, 1):
+                return reached
+            step *= 8
 
     def _fits(self, message: Message, found: Found) -> bool:
         question, at = self._question, message.stamp / 1e9
