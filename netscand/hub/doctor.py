@@ -11,8 +11,9 @@ import msgspec
 
 from netscand import sites
 from netscand.config import ConfigError
-from netscand.hub import settings
+from netscand.hub import connection, settings
 from netscand.hub.administration import NO_ANSWER, places_of, reload_keys, sites_of_hub
+from netscand.hub.log import lacks, numbers_of_state
 from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
 from netscand.hub.places import SOON, Places, ends_within, openssl
 from netscand.hub.server_config import accounts_text
@@ -88,7 +89,7 @@ def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
         yield from check_rights(places, repair=repair)
         yield from check_certificate(places)
         yield check_disk(places)
-        yield from with_server(places, table, lambda server: check_server(server, places, repair=repair))
+        yield from with_server(places, table, lambda server: check_server(server, places, table, repair=repair))
     except ConfigError as wrong:
         yield failed("files", "; ".join(wrong.faults), "as root; if a file is missing: netscand-hub init")
     except ServerError as error:
@@ -155,7 +156,7 @@ def check_disk(places: Places) -> CheckResult:
     return ok("disk", found)
 
 
-async def check_server(server: LogServer, places: Places, *, repair: bool) -> list[CheckResult]:
+async def check_server(server: LogServer, places: Places, table: settings.Hub, *, repair: bool) -> list[CheckResult]:
     """Check the server, its streams, and what is derived of the log. Raises ServerError."""
     results = []
     version = server.client.connected_server_version
@@ -177,7 +178,7 @@ async def check_server(server: LogServer, places: Places, *, repair: bool) -> li
         results.append(await check_stream(server, stream, repair=repair))
         if results[-1].verdict == "failed" and name == sites.LOG:
             return results
-    results.append(await check_derived(server, wanted, repair=repair))
+    results.append(await check_derived(server, wanted, places, table, repair=repair))
     return results
 
 
@@ -200,18 +201,22 @@ async def check_stream(server: LogServer, stream: dict[str, object], *, repair: 
     return ok(name, f"{state['messages']} messages, {state['bytes'] / 2**20:.1f} MiB{behind}")
 
 
-async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]], *, repair: bool) -> CheckResult:
-    """Check that each derived stream has only what is in the log; after different restores, one is ahead of it."""
+async def check_derived(
+    server: LogServer, wanted: dict[str, dict[str, object]], places: Places, table: settings.Hub, *, repair: bool
+) -> CheckResult:
+    """Check that each derived stream has only what is in the log, and that no last value is missing."""
     log = (await server.request(f"STREAM.INFO.{sites.LOG}"))["state"]
     ahead = [
         name for name in (sites.STATE, sites.CURSOR) if await is_ahead(server, name, log["first_seq"], log["last_seq"])
     ]
+    if sites.STATE not in ahead and await lacks_values(places, table):
+        ahead.insert(0, sites.STATE)
     if not ahead:
         return ok("derived", f"{sites.STATE} and {sites.CURSOR} agree with the log")
     if not repair:
         return failed(
             "derived",
-            f"{' and '.join(ahead)}: messages that the log does not have, as after different restores",
+            f"{' and '.join(ahead)}: not made of the log as it is, as after different restores",
             REPAIR,
         )
     for name in ahead:
@@ -223,6 +228,16 @@ async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]],
         f"{' and '.join(ahead)}: created again from the log",
         "a device without an event in the log comes back with its next event",
     )
+
+
+async def lacks_values(places: Places, table: settings.Hub) -> bool:
+    """Return whether the stream of last values lacks one of the log. Raises ServerError."""
+    try:
+        async with connection.connect(table, places.seed(places.hub_key)) as opened:
+            numbers = await numbers_of_state(opened)
+            return await lacks(opened, numbers, max(numbers.values(), default=0))
+    except connection.ServerError as error:
+        raise ServerError(str(error)) from None
 
 
 async def is_ahead(server: LogServer, stream: str, first: int, last: int) -> bool:

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from random import uniform
 
 from netscand import sites
@@ -26,6 +26,8 @@ CHECK = 1.0
 """Seconds between two looks at what time has changed."""
 AHEAD = 10.0
 """Seconds that a client waits until this hub has read as much of the log as the client, or the server is back."""
+LOOK = 10.0
+"""Seconds between two looks at whether the stream of last values was rebuilt."""
 MARKS = 65_536
 """Marks of messages that are kept."""
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -60,6 +62,32 @@ def last_values(subjects: str) -> dict[str, object]:
     return {"deliver_policy": "last_per_subject", "filter_subject": subjects}
 
 
+async def numbers_of_state(connection: Connection) -> dict[str, int]:
+    """Return the number in the log of each last value, by subject. Raises ServerError."""
+    found: dict[str, int] = {}
+
+    def take(message: Message) -> None:
+        found[message.subject] = number_in_log(message)
+
+    if (await connection.stream_state(sites.STATE)).messages:
+        await connection.follow(sites.STATE, {"deliver_policy": "all", "headers_only": True}, take, until_idle=True)
+    return found
+
+
+async def lacks(connection: Connection, numbers: Mapping[str, int], through: int) -> bool:
+    """Return whether the last message of a subject up to number `through` is not among `numbers`. Raises ServerError.
+
+    After a restore of the log alone, the server continues to copy behind the last number that it had copied, and never
+    copies what the log got before. Once the log has grown, its end does not show that.
+    """
+    start = {**last_values(f"{sites.PREFIX}.>"), "headers_only": True}
+    async with aclosing(connection.read(sites.LOG, start)) as pages:
+        async for page in pages:
+            if any(each.sequence <= through and numbers.get(each.subject) != each.sequence for each in page):
+                return True
+    return False
+
+
 class Log:
     """The log: how far it was read, and the connection to it. `publish` gets what clients see of each message."""
 
@@ -79,6 +107,9 @@ class Log:
         self.on_read: Callable[[], None] = lambda: None
         self.derived_ahead = False
         """The stream of last values is of another age than the log: it has others, or lacks some."""
+        self._derived = ""
+        """When that stream was created, as it was read."""
+        self._looked_at = 0.0
         self._unchecked: dict[str, int] = {}
         """Subject → number in the log of the last value that a start read, until they are compared with the log."""
         self._table = table
@@ -239,7 +270,9 @@ class Log:
                 last = max(last, number)
                 numbers[message.subject] = number
 
-        if not self._lacks and (await connection.stream_state(sites.STATE)).messages:
+        derived = await connection.stream_state(sites.STATE)
+        self._derived = derived.created
+        if not self._lacks and derived.messages:
             await connection.follow(sites.STATE, {"deliver_policy": "all"}, take, until_idle=True)
         # The log has grown meanwhile, perhaps; but what it does not have now, it had before a restore.
         self.derived_ahead = self._lacks or last > (await connection.stream_state(sites.LOG)).last
@@ -308,6 +341,9 @@ class Log:
                 continue
             try:
                 await self._compare(connection)
+                if self.derived_ahead and time.monotonic() > self._looked_at + LOOK:
+                    self._looked_at = time.monotonic()
+                    self.derived_ahead = not await self._is_rebuilt(connection)
             except ServerError as error:
                 log.warning("cannot compare %s with the log: %s", sites.STATE, error)
             for site in self.view.overdue(time.monotonic()):
@@ -317,20 +353,22 @@ class Log:
                     log.warning("site %s: %s", site.name, error)
 
     async def _compare(self, connection: Connection) -> None:
-        """Compare what a start read with the log, once; if that lacks messages, read everything from the log.
-
-        After a restore of the log alone, the server continues to copy behind the last number that it had copied, and
-        never copies what the log got before. Once the log has grown, its end does not show that.
-        """
+        """Compare what a start read with the log, once; if that lacks messages, read everything from the log."""
         numbers, self._unchecked = self._unchecked, {}
-        if not numbers:
-            return
-        async for page in connection.read(sites.LOG, {**last_values(f"{sites.PREFIX}.>"), "headers_only": True}):
-            for message in page:
-                if message.sequence <= self.known_from and numbers.get(message.subject) != message.sequence:
-                    self._lacks = True
-                    connection.end(f"{sites.STATE} lacks messages of the log")
-                    return
+        if numbers and await lacks(connection, numbers, self.known_from):
+            self._lacks = True
+            connection.end(f"{sites.STATE} lacks messages of the log")
+
+    async def _is_rebuilt(self, connection: Connection) -> bool:
+        """Return whether the stream of last values was made again, and has what the log has. Raises ServerError."""
+        if (await connection.stream_state(sites.STATE)).created == self._derived:
+            return False
+        numbers = await numbers_of_state(connection)
+        through = max(numbers.values(), default=0)
+        if through < self.known_from or await lacks(connection, numbers, through):
+            return False
+        log.info("%s agrees with the log again", sites.STATE)
+        return True
 
     async def _fix(self, connection: Connection, site: Site) -> None:
         """Get what is missing of a site: from itself, where it allows that; else its last values from the log."""

@@ -61,7 +61,9 @@ class Sites:
         """Return why what is shown may be wrong."""
         found = [self.log.problem, self.not_reloaded]
         if self.log.derived_ahead:
-            found.append(f"{sites.STATE} is ahead of the log; to rebuild it: netscand-hub doctor")
+            found.append(
+                f"{sites.STATE} is ahead of the log, or lacks some of it; to rebuild it: netscand-hub doctor --repair"
+            )
         return tuple(each for each in found if each)
 
     def conflicts(self) -> Sequence[Conflict]:

@@ -29,7 +29,7 @@ from netscand.protocol import Device, encode
 from tests.ctl.conftest import ROOT
 from tests.ctl.messages import LATER
 from tests.engines.hub_process import Follower, Hub, until
-from tests.engines.nats_server import NatsServer
+from tests.engines.nats_server import SMALL, NatsServer
 from tests.engines.simulated_site import SimulatedSite
 
 NAMES = ("barn", "cabin", "home")
@@ -315,8 +315,13 @@ async def test_streams_that_were_restored_differently(folder: Path, server: Nats
         await here.until_shown(other)
 
 
-async def test_what_the_last_values_lack_is_read_from_the_log(folder: Path, server: NatsServer) -> None:
-    """After a restore of the log alone the server may never copy a message: the end of the log does not show that."""
+async def test_what_the_last_values_lack_is_read_from_the_log(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restore of the log alone the server may never copy a message: the end of the log does not show that.
+
+    The hub reports it until the stream was made again.
+    """
     async with scene(folder, server, "barn", "home") as here:
         hub = await here.hub()
         await here.until_shown(hub)
@@ -332,6 +337,18 @@ async def test_what_the_last_values_lack_is_read_from_the_log(folder: Path, serv
 
         await until(reported)
         await here.until_shown(other)
+        monkeypatch.setattr(hub_log, "CHECK", 0.05)
+        monkeypatch.setattr(hub_log, "LOOK", 0.1)
+        async with reading(here) as log:
+            await until(lambda: log.derived_ahead)
+            await asyncio.to_thread(server.request, f"$JS.API.STREAM.DELETE.{sites.STATE}")
+            await asyncio.to_thread(server.ask, partial(_make_again, sites.STATE))
+            await until(lambda: not log.derived_ahead)
+
+
+async def _make_again(name: str, client: Client) -> None:
+    (stream,) = (each for each in sites.streams(size=SMALL) if each["name"] == name)
+    await client.request(f"$JS.API.STREAM.CREATE.{name}", json.dumps(stream).encode())
 
 
 async def test_a_new_history_of_a_site_removes_what_it_no_longer_has(folder: Path, server: NatsServer) -> None:

@@ -346,7 +346,7 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
     own.request(f"STREAM.UPDATE.{sites.LOG}", config | {"max_age": 10**12})
     own.places.file("accounts.conf").write_text("x")
     said = own.hub("doctor", code=1)
-    assert f"{sites.STATE} and {sites.CURSOR}: messages that the log does not have" in said
+    assert f"{sites.STATE} and {sites.CURSOR}: not made of the log as it is" in said
     assert "max_age is 1000000000000" in said
     assert "is not what netscand-hub makes of keys.json" in said
     own.hub("doctor", "--repair")
@@ -354,6 +354,26 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
     assert report["ok"]
     assert {one["check"] for one in report["checks"] if one["verdict"] != "ok"} == {"hub"}
     assert own.subjects() == {MINE: 2}
+
+
+def test_the_doctor_rebuilds_last_values_that_are_missing(own: HubServer) -> None:
+    """One value is missing in the middle, which the ends of the streams do not show; the hub notices the repair."""
+    own.join("school")
+
+    async def publish() -> None:
+        house, school = await own.connect("house"), await own.connect("school")
+        assert "seq" in await request(house, MINE, {})
+        assert "seq" in await request(school, OTHERS, {})
+        await house.close()
+        await school.close()
+
+    run(publish())
+    wait("derived", lambda: own.request(f"STREAM.INFO.{sites.STATE}")["state"]["messages"] == 2)
+    own.request(f"STREAM.MSG.DELETE.{sites.STATE}", {"seq": 1})
+    assert f"{sites.STATE}: not made of the log as it is" in own.hub("doctor", code=1)
+    assert f"{sites.STATE}: created again from the log" in own.hub("doctor", "--repair")
+    wait("derived", lambda: own.request(f"STREAM.INFO.{sites.STATE}")["state"]["messages"] == 2)
+    assert "failed" not in own.hub("doctor")
 
 
 def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
