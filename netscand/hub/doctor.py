@@ -13,7 +13,7 @@ from netscand import sites
 from netscand.config import ConfigError
 from netscand.hub import connection, settings
 from netscand.hub.administration import NO_ANSWER, places_of, reload_keys, sites_of_hub
-from netscand.hub.log import lacks, numbers_of_state
+from netscand.hub.log import copies_of_log, is_other_log
 from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
 from netscand.hub.places import SOON, Places, ends_within, openssl
 from netscand.hub.server_config import accounts_text
@@ -209,7 +209,7 @@ async def check_derived(
     ahead = [
         name for name in (sites.STATE, sites.CURSOR) if await is_ahead(server, name, log["first_seq"], log["last_seq"])
     ]
-    if sites.STATE not in ahead and await lacks_values(places, table):
+    if sites.STATE not in ahead and await is_of_another(places, table):
         ahead.insert(0, sites.STATE)
     if not ahead:
         return ok("derived", f"{sites.STATE} and {sites.CURSOR} agree with the log")
@@ -230,12 +230,12 @@ async def check_derived(
     )
 
 
-async def lacks_values(places: Places, table: settings.Hub) -> bool:
-    """Return whether the stream of last values lacks one of the log. Raises ServerError."""
+async def is_of_another(places: Places, table: settings.Hub) -> bool:
+    """Return whether the last values are not those of the log as it is. Raises ServerError."""
     try:
         async with connection.connect(table, places.seed(places.hub_key)) as opened:
-            numbers = await numbers_of_state(opened)
-            return await lacks(opened, numbers, max(numbers.values(), default=0))
+            copies = await copies_of_log(opened)
+            return await is_other_log(opened, copies, max((copy.number for copy in copies.values()), default=0))
     except connection.ServerError as error:
         raise ServerError(str(error)) from None
 

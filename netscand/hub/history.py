@@ -2,22 +2,18 @@
 
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any, BinaryIO, NamedTuple
 
 from netscand import protocol, sites
 from netscand.core.model import Mac
 from netscand.core.restore import DAY, CursorGone, EventQuery, Page, PresencePart, Standing, Unreadable
 from netscand.hub.connection import Message, ServerError
-from netscand.hub.log import Log
+from netscand.hub.log import Log, reached
 from netscand.hub.published import Unreadable as UnreadableMessage
 from netscand.hub.published import about_site, published
-from netscand.hub.site import position_of
 from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, end_of_snapshot
 from netscand.serve.encode import mac_text
 
-LOOK_BACK = 1_000
-"""Messages of the log before a range in which the last event of a site is looked for, at first."""
 LISTS = 32
 """Lists that are read in parts and can go on where they ended."""
 
@@ -103,21 +99,6 @@ class Found(NamedTuple):
     kind: str
     body: bytes
     has_device: bool
-
-
-async def _through(pages: AsyncGenerator[list[Message]], last: int) -> AsyncGenerator[Message]:
-    """Yield the messages up to a number."""
-    async for page in pages:
-        for message in page:
-            if message.sequence > last:
-                return
-            yield message
-
-
-def _is_after(cursor: bytes, other: bytes | None) -> bool:
-    """Return whether a cursor is behind another one of its epoch."""
-    its, there = position_of(cursor), position_of(other)
-    return its is not None and there is not None and its.epoch == there.epoch and its.number > there.number
 
 
 class _Reading:
@@ -214,25 +195,10 @@ class _Reading:
 
     async def _reached_before(self, name: str, acknowledged: bytes | None) -> bytes | None:
         """Return the cursor of a site after the events up to `since`; None: there are none. Raises Unreadable."""
-        since, step = self._question.since or 0, LOOK_BACK
-        while True:
-            begin, reached, begins_before = max(since + 1 - step, self._log.first, 1), None, False
-            start = {
-                "deliver_policy": "by_start_sequence", "opt_start_seq": begin,
-                "filter_subject": f"{sites.PREFIX}.{name}.>", "headers_only": True,
-            }  # fmt: skip
-            try:
-                async with aclosing(self._log.connection().read(sites.LOG, start)) as pages:
-                    async for message in _through(pages, since):
-                        cursor = message.headers.get(CURSOR)
-                        if cursor is not None and reached in (None, message.headers.get(PREVIOUS)):
-                            reached = cursor
-                            begins_before |= not _is_after(cursor, acknowledged)
-            except ServerError as error:
-                raise Unreadable(str(error)) from None
-            if begins_before or begin <= max(self._log.first, 1):
-                return reached
-            step *= 8
+        try:
+            return await reached(self._log.connection(), name, self._question.since or 0, self._log.first, acknowledged)
+        except ServerError as error:
+            raise Unreadable(str(error)) from None
 
     def _fits(self, message: Message, found: Found) -> bool:
         question, at = self._question, message.stamp / 1e9

@@ -142,7 +142,7 @@ class View:
             site.snapshot, site.in_snapshot = snapshot, True
         if cursor is not None:
             site.in_snapshot = False
-            if site.cursor is None or not _is_before(cursor, site.cursor):
+            if site.cursor is None or not is_before(cursor, site.cursor):
                 site.cursor = cursor
             certain = headers.get(ACKNOWLEDGED)
             site.certain = None if certain == cursor or certain == headers.get(PREVIOUS) else certain
@@ -396,7 +396,7 @@ def mac_of(text: str) -> bytes:
     return mac
 
 
-def _is_before(one: bytes, other: bytes) -> bool:
+def is_before(one: bytes | None, other: bytes | None) -> bool:
     """Return whether a cursor is before another one of its epoch."""
     here, there = position_of(one), position_of(other)
     return here is not None and there is not None and here.epoch == there.epoch and here.number < there.number

@@ -230,6 +230,12 @@ class Play:
         await asyncio.to_thread(self.server.start)
 
     async def until_exact(self) -> None:
+        """Let each site publish one more event, and wait until hubs and clients have the last one of each device."""
+        for site in self.sites.values():
+            await site.happen()
+        await self.until_shown()
+
+    async def until_shown(self) -> None:
         """Wait until hubs and clients have the last event of each device."""
         for hub in self.hubs:
             try:
@@ -371,7 +377,7 @@ async def played(folder: Path, count: int, draw: random.Random, homes: Sequence[
             for number, client in enumerate(play.clients):
                 client.poisoned = {POISONED: 1}
                 here.start(client.wander(hubs, random.Random(number)))
-            await play.until_exact()
+            await play.until_shown()
             yield play
             for hub in hubs:
                 assert "Traceback" not in hub.log.read_text()
@@ -415,21 +421,21 @@ async def test_forty_sites(folder: Path, short: None) -> None:
         restored.pop(min(restored, key=lambda mac: number_of(restored[mac].reason)))
         site[RESTORED].lose_history("zzzz")
         play.join(RESTORED)
-        await play.kill(meanwhile=10)
+        young, middle = play.copies
+        await play.kill(meanwhile=10, give=(middle,) * 4)
         for number, client in enumerate(play.clients):
             since = client.events[before[number] :]
             assert not [one for one in since if one.site == CUT_OFF and one.kind == "offline"]
         await until(lambda: any("belongs to" in one for one in twin._report.status.problems))
         play.join(CUT_OFF)
         await play.until_exact()
-        await play.kill(keep=True)
-        young, middle, late = play.copies
-        await play.kill(give=(middle,) * 4)
+        for _ in range(2):
+            await play.kill(keep=True)
+        _, _, late, last = play.copies
+        # The log, the last values and the cursors, each of another age.
+        await play.kill(give=(late, None, young))
         await play.until_exact()
-        await play.kill(give=(young, late, middle))
-        await play.until_exact()
-        await play.kill(give=(late, young, None))
-        await play.live(3)
+        await play.kill(give=(last, late, None))
         await play.until_exact()
         for client in play.clients:
             assert client.faults == []
