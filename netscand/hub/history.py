@@ -172,8 +172,10 @@ class _Reading:
         except UnreadableMessage:
             return []
         site = self._log.view.sites.get(name)
+        if not isinstance(content, sites.SnapshotEnded):  # `site_up` is before what the server has already
+            return []
         self._reached[name] = message.headers.get(CURSOR, b"")
-        if not isinstance(content, sites.SnapshotEnded) or site is None:
+        if site is None:
             return []
         forgotten = [Found("forgotten", body, True) for body in site.gone.values()]
         return [*forgotten, Found("site_snapshot", end_of_snapshot(name, message.stamp), False)]

@@ -129,8 +129,10 @@ async def reached(
         async with aclosing(connection.read(sites.LOG, start)) as pages:
             async for page in pages:
                 for message in page:
-                    cursor = message.headers.get(CURSOR)
-                    if message.sequence <= through and cursor and found in (None, message.headers.get(PREVIOUS)):
+                    cursor, previous = message.headers.get(CURSOR), message.headers.get(PREVIOUS)
+                    if message.sequence > through or cursor in (None, previous):  # of a snapshot, or `site_up`
+                        continue
+                    if found is None or previous in (None, found):  # None: the end of a snapshot
                         found = cursor
                         is_enough |= not is_before(acknowledged, cursor)
                 if page[-1].sequence >= through:
