@@ -17,7 +17,7 @@ from netscanctl.services.uplink.server import Server, connect
 from netscanctl.services.uplink.settings import Uplink as Table
 from netscanctl.stream import Received
 from netscand.protocol import Event, decode_server, encode
-from netscand.sites import LOG, Alive, alive_subject
+from netscand.sites import LOG, STATE, Alive, alive_subject
 from tests.bench.measure import announced, resident
 from tests.bench.plot import Plot
 from tests.bench.push import APART, JOINS, NETWORK, populated
@@ -88,6 +88,7 @@ async def publish(server: NatsServer, names: list[str], devices: int, events: in
 def started(server: NatsServer, folder: Path, devices: int, times: int) -> tuple[float, float]:
     """Return the seconds from the start of a hub to its first answer, the median, and its memory in MiB."""
     took, used = [], 0.0
+    wait_for_copies(server)
     for number in range(times):
         hub = Hub(folder, server, f"{devices}-{number}")
         began = time.monotonic()
@@ -149,6 +150,15 @@ async def to_a_client(server: NatsServer, hub: Hub, names: list[str], seconds: f
                 other.cancel()
         await socket.close()
     return took
+
+
+def wait_for_copies(server: NatsServer) -> None:
+    """Wait until the server has copied the last values, however long its disk takes."""
+    while (
+        any(source["lag"] for source in server.request(f"$JS.API.STREAM.INFO.{STATE}")["sources"])
+        or not server.request(f"$JS.API.STREAM.INFO.{STATE}")["state"]["messages"]
+    ):
+        time.sleep(0.2)
 
 
 def clients_wait(server: NatsServer, folder: Path, names: list[str], seconds: float) -> dict[int, list[float]]:

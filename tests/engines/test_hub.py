@@ -18,11 +18,12 @@ from nats.aio.client import Client
 
 from netscanctl.services.uplink import service as uplink_service
 from netscand import sites
+from netscand.hub import connection as hub_connection
 from netscand.hub import log as hub_log
 from netscand.hub import settings as hub_settings
 from netscand.hub import view as hub_view
-from netscand.hub.connection import PAGE
-from netscand.hub.log import Log
+from netscand.hub.connection import PAGE, Connection
+from netscand.hub.log import Log, copies_of_log, is_other_log
 from netscand.hub.published import device_of
 from netscand.hub.view import View
 from netscand.protocol import Device, encode
@@ -351,6 +352,35 @@ async def test_what_the_last_values_lack_is_read_from_the_log(
 async def _make_again(name: str, client: Client) -> None:
     (stream,) = (each for each in sites.streams(size=SMALL) if each["name"] == name)
     await client.request(f"$JS.API.STREAM.CREATE.{name}", json.dumps(stream).encode())
+
+
+async def test_a_client_of_an_unchecked_start_gets_a_snapshot(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values that were copied before the log had what it has at their numbers are those of another log."""
+    async with scene(folder, server, "barn") as here:
+        hub = await here.hub()
+        await here.until_shown(hub)
+        async with hub_connection.connect(hub_settings.Hub(server=server.url), server.hub_key) as opened:
+            await until(partial(_is_copied, opened, here.sites["barn"]))
+            copies = await copies_of_log(opened)
+            last = max(copy.number for copy in copies.values())
+            early = {subject: copy._replace(stamp=0) for subject, copy in copies.items()}
+            for through in (last, 0):  # also if each subject has a later message by now
+                assert not await is_other_log(opened, copies, through)
+                assert await is_other_log(opened, early, through)
+        monkeypatch.setattr(hub_log, "FEW", -1)
+        monkeypatch.setattr(hub_log, "CHECK", 60.0)
+        client = Follower()
+        async with reading(here) as log:
+            client.cursor = log.cursor
+        here.start(client.follow(hub))
+        await until(lambda: client.snapshots == 1)
+
+
+async def _is_copied(opened: Connection, site: SimulatedSite) -> bool:
+    numbers = [copy.number for copy in (await copies_of_log(opened)).values()]
+    return len(numbers) == len(site.devices) + 1 and max(numbers) == (await opened.stream_state(sites.LOG)).last
 
 
 async def test_a_new_history_of_a_site_removes_what_it_no_longer_has(folder: Path, server: NatsServer) -> None:
