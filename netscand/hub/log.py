@@ -297,7 +297,8 @@ class Log:
         await connection.subscribe(sites.alive_subject("*"), self._on_alive)
         start = {"deliver_policy": "by_start_sequence", "opt_start_seq": self.sequence + 1}
         self._follows = True
-        await connection.follow(sites.LOG, start, self._on_message)
+        # The last values may lag far behind the log. Clients come when both were read.
+        await connection.follow(sites.LOG, start, self._on_message, catch_up=self.sequence < state.last)
         if len(self._unchecked) <= FEW:
             await self._compare(connection)
         if self.problem is not None:

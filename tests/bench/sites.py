@@ -12,7 +12,7 @@ import aiohttp
 from netscanctl.service_status import timestamp
 from netscanctl.services.report import Report
 from netscanctl.services.uplink.publications import Publications
-from netscanctl.services.uplink.sender import START, Pace, Sender
+from netscanctl.services.uplink.sender import START, Pace, Place, Sender, find_place
 from netscanctl.services.uplink.server import Server, connect
 from netscanctl.services.uplink.settings import Uplink as Table
 from netscanctl.stream import Received
@@ -51,9 +51,9 @@ ALIVE = 33
 """Signs of life in a second: 1,000 sites, each every 30 s."""
 
 
-def sender(server: Server, name: str) -> Sender:
+def sender(server: Server, name: str, place: Place = START) -> Sender:
     """Return a site's part of netscand-uplink that publishes, at any pace."""
-    return Sender(server, name, "bench", START, Pace(100_000), Report("uplink", name, lambda state: None))
+    return Sender(server, name, "bench", place, Pace(100_000), Report("uplink", name, lambda state: None))
 
 
 async def publish(server: NatsServer, names: list[str], devices: int, events: int = 0) -> tuple[float, float]:
@@ -127,7 +127,7 @@ async def to_a_client(server: NatsServer, hub: Hub, names: list[str], seconds: f
 
     async with connect(table, server.admin_key, None) as opened, hub.client() as session:
         made = {name: Publications(name, words=False, since=first.cursor) for name in names}
-        numbers, senders = dict.fromkeys(names, 0), {name: sender(opened, name) for name in names}
+        numbers, senders = dict.fromkeys(names, 0), dict[str, Sender]()
         socket = await session.ws_connect("/ws?updates=changes", max_msg_size=0)
         more = True
         while more:
@@ -140,6 +140,8 @@ async def to_a_client(server: NatsServer, hub: Hub, names: list[str], seconds: f
                     await asyncio.sleep(draw.expovariate(rate))
                     name = draw.choice(names)
                     numbers[name] += 1
+                    if name not in senders:  # it continues its snapshot
+                        senders[name] = sender(opened, name, await find_place(opened, name))
                     event = came(draw.choice(first.devices), cursor=f"k3f9-{numbers[name] + 1}")
                     event.reason = f"{rate}, {number}"
                     for message in made[name].on_message(Received(encode(event), event)):
@@ -154,10 +156,11 @@ async def to_a_client(server: NatsServer, hub: Hub, names: list[str], seconds: f
 
 def wait_for_copies(server: NatsServer) -> None:
     """Wait until the server has copied the last values, however long its disk takes."""
-    while (
-        any(source["lag"] for source in server.request(f"$JS.API.STREAM.INFO.{STATE}")["sources"])
-        or not server.request(f"$JS.API.STREAM.INFO.{STATE}")["state"]["messages"]
-    ):
+
+    def subjects(stream: str) -> int:
+        return int(server.request(f"$JS.API.STREAM.INFO.{stream}")["state"]["num_subjects"])
+
+    while subjects(STATE) < subjects(LOG):
         time.sleep(0.2)
 
 
