@@ -429,7 +429,7 @@ class Log:
             self._unchecked = {}
 
     async def _is_rebuilt(self, connection: Connection) -> bool:
-        """Return whether the stream of last values was made again, and has what the log has. Raises ServerError."""
+        """Return whether the stream of last values was created again, and has what the log has. Raises ServerError."""
         if (await connection.stream_state(sites.STATE)).created == self._derived:
             return False
         copies = await copies_of_log(connection)
