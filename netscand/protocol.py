@@ -242,7 +242,8 @@ class Site(Struct, kw_only=True):
     state: str
     """`connected`, `silent`, or `unknown`: nothing was received from it since the hub started."""
     problems: list[str]
-    """Any of `behind`, `wrong_clock`, `conflicting`, `other_version`, `gap`, `unreadable`, `snapshot`."""
+    """Any of `behind`, `wrong_clock`, `conflicting`, `other_version`, `gap`, `unreadable`, `snapshot`,
+    `never_published`."""
     why: list[str]
     since: Time | None
     """When something was last received from it, if it is silent; else since when it is connected."""

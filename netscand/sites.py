@@ -107,7 +107,10 @@ class Done(Struct, kw_only=True):
 
 
 class Owner(Struct, kw_only=True):
-    """Entry of a site in the bucket OWNER: the only machine that publishes as this site."""
+    """Entry of a site in the bucket OWNER: the only machine that publishes as this site.
+
+    An empty entry is of a site that has a key, and no machine yet.
+    """
 
     instance: str
     host: str

@@ -49,6 +49,8 @@ from netscand.hub.server_config import KEY, Keys, server_text
 from netscand.protocol import Site, SiteList
 
 GIB = 2**30
+WRONG_LAST_SEQUENCE = 10071
+"""Error code of JetStream: the subject has a message."""
 DEBIANS_OWN = {"host: 127.0.0.1", "port: 4222"}
 """Lines of /etc/nats-server.conf as shipped by Debian: a server that is not in use yet."""
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
@@ -86,6 +88,7 @@ def init(arguments: argparse.Namespace) -> int:
     size = _size(places)
     for name, done in with_server(places, table, lambda server: make_streams(server, size), patience=START).items():
         print_line(f"stream {name}: {done}")
+    with_server(places, table, lambda server: add_entries(server, *places.read_keys().sites))
     if places.has_units and booted():
         systemctl("enable", "--now", "netscand-hub.service")
         _until_hub_answers(settings.load(places.config).listen.unix)
@@ -297,12 +300,16 @@ def _free_port(places: Places, port: int) -> None:
 def reload_keys(places: Places, change: Callable[[Keys], Keys] = lambda keys: keys) -> None:
     """Change the keys, and reload them in the server; if it refuses, restore the old ones. Raises ServerError."""
     before = places.read_keys()
+    after = change(before)
+    new = {name for name, key in after.sites.items() if before.sites.get(name) != key}
     try:
-        # Twice: after the first, nats-server 2.10 to 2.15 lets a new account import from the log's former account.
-        for _ in range(2):
+        # Twice: after the first, nats-server 2.10 to 2.15 lets a new account import from the log's former account. So a
+        # new key is in the second only: a site that connects before would find no stream.
+        for closed in (new, ()):
             seed, probe = new_key()
-            places.write_keys(structs.replace(change(before), probe=probe))
-            if process(places) is None:
+            is_running = process(places) is not None
+            places.write_keys(structs.replace(after, probe=probe), closed if is_running else ())
+            if not is_running:
                 print_line(
                     f"no NATS server runs here with {places.file('server.conf')}: the change takes effect at its start"
                 )
@@ -349,8 +356,30 @@ def add_site(arguments: argparse.Namespace) -> int:
             f"NAME {name}: taken by the key {keys.sites[name]}; choose another name, or replace the key: --replace"
         )
     reload_keys(places, lambda keys: structs.replace(keys, sites=keys.sites | {name: key}))
+    if process(places) is not None:
+        with_server(places, settings.load(places.config).hub, lambda server: add_entries(server, name))
     print_line(f"site {name} may publish with its key")
     return 0
+
+
+async def add_entries(server: LogServer, *names: str) -> None:
+    """Add an empty owner entry of each site that has none, by which a hub knows it before it publishes.
+
+    Raises ServerError.
+    """
+    for name in names:
+        only = {"Nats-Expected-Last-Subject-Sequence": "0"}
+        answer = msgspec.json.decode((await server.raw(sites.owner_subject(name), b"", only)).data)
+        if (error := answer.get("error")) and error.get("err_code") != WRONG_LAST_SEQUENCE:
+            raise ServerError(f"site {name}: {error.get('description')}; run netscand-hub init, then this again")
+
+
+async def remove_empty_entry(server: LogServer, name: str) -> None:
+    """Remove the owner entry of a site that no machine has joined. Raises ServerError."""
+    subject = sites.owner_subject(name)
+    found = await server.raw(f"$JS.API.DIRECT.GET.KV_{sites.OWNER}.{subject}", b"")
+    if not found.data:
+        await server.request(f"STREAM.PURGE.KV_{sites.OWNER}", {"filter": subject})
 
 
 def join_command(places: Places, name: str) -> str:
@@ -378,6 +407,8 @@ def remove_site(arguments: argparse.Namespace) -> int:
             places, lambda keys: structs.replace(keys, sites={k: v for k, v in keys.sites.items() if k != name})
         )
         print_line(f"site {name}: its key is revoked, and its connections have ended")
+        if process(places) is not None:
+            with_server(places, settings.load(places.config).hub, lambda server: remove_empty_entry(server, name))
     if arguments.purge:
         table = settings.load(places.config).hub
         deleted = with_server(places, table, lambda server: purge(server, name))

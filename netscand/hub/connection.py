@@ -204,11 +204,17 @@ class Connection:
         return subscription
 
     async def follow(
-        self, stream: str, start: Mapping[str, object], take: Callable[[Message], None], until_idle: bool = False
+        self,
+        stream: str,
+        start: Mapping[str, object],
+        take: Callable[[Message], None],
+        until_idle: bool = False,
+        catch_up: bool = False,
     ) -> None:
         """Pass on every message of a stream from `start`, in order; a gap ends the connection. Raises ServerError.
 
-        `until_idle`: return when the stream has no more; else follow it until the connection ends.
+        `until_idle`: return when the stream has no more; else follow it until the connection ends. `catch_up`: return
+        when it has no more for the first time.
         """
         self._numbers += 1
         inbox, expected, received_at = f"{self._inbox}.{self._numbers}", 1, self._loop.time()
@@ -223,9 +229,10 @@ class Connection:
                 found = parsed(headers)
                 if (last := found.get(b"Nats-Last-Consumer")) is not None and int(last) >= expected:
                     self.end(f"messages of {stream} are missing")
-                elif last is not None and not idle.done():
+                stalled = found.get(b"Nats-Consumer-Stalled", b"")  # the server waits for this answer, and has more
+                if last is not None and not stalled and not idle.done():
                     idle.set_result(None)
-                return (reply or found.get(b"Nats-Consumer-Stalled", b"")).decode()  # flow control
+                return (reply or stalled).decode()  # flow control
             if int(place[6]) != expected:
                 self.end(f"messages of {stream} are missing")
             elif not self._ended.done():
@@ -248,8 +255,9 @@ class Connection:
             stream, {**start, "deliver_subject": inbox, "flow_control": True, "idle_heartbeat": int(HEARTBEAT * 1e9)}
         )
         watch()
-        if until_idle:
+        if until_idle or catch_up:
             await self.until(idle)
+        if until_idle:
             await self._end_consumer(stream, name, subscription)
 
     async def read(self, stream: str, start: Mapping[str, object]) -> AsyncGenerator[list[Message]]:
@@ -274,9 +282,10 @@ class Connection:
                         page.append(message)
                         if not message.pending:
                             break
+                left = page[-1].pending if page else 0
                 if page:
-                    yield page
-                if not page or not page[-1].pending:
+                    yield page  # whose list it is from now on
+                if not left:
                     return
         except TimeoutError:
             raise ServerError(f"cannot read {stream}: no answer") from None

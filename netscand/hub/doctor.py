@@ -13,8 +13,9 @@ from netscand import sites
 from netscand.check_results import failed, ok, report, warning
 from netscand.config import ConfigError
 from netscand.event_log import one_line
-from netscand.hub import settings
+from netscand.hub import connection, settings
 from netscand.hub.administration import NO_ANSWER, places_of, reload_keys, sites_of_hub
+from netscand.hub.log import copies_of_log, is_other_log
 from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
 from netscand.hub.places import SOON, Places, ends_within, openssl
 from netscand.hub.server_config import accounts_text
@@ -29,7 +30,7 @@ NAMED = 5
 """Maximum sites named in a line."""
 HINTS = {
     "silent": "at the site: netscanctl status, and journalctl -u netscand-uplink",
-    "missing": "at the site: the command of netscand-hub add-site; then netscanctl status",
+    "never_published": "at the site: the command of netscand-hub add-site; then netscanctl status",
     "conflicting": "give one of the two another name, or stop its netscand-uplink",
     "wrong_clock": "set the clock there: timedatectl set-ntp true",
     "other_version": "upgrade netscand at the site, or here",
@@ -66,7 +67,7 @@ def examine(places: Places, *, repair: bool) -> Iterator[CheckResult]:
         yield from check_rights(places, repair=repair)
         yield from check_certificate(places)
         yield check_disk(places)
-        yield from with_server(places, table, lambda server: check_server(server, places, repair=repair))
+        yield from with_server(places, table, lambda server: check_server(server, places, table, repair=repair))
     except ConfigError as wrong:
         yield failed("files", "; ".join(wrong.faults), "run this as root; if a file is missing: netscand-hub init")
     except ServerError as error:
@@ -133,7 +134,7 @@ def check_disk(places: Places) -> CheckResult:
     return ok("disk", found)
 
 
-async def check_server(server: LogServer, places: Places, *, repair: bool) -> list[CheckResult]:
+async def check_server(server: LogServer, places: Places, table: settings.Hub, *, repair: bool) -> list[CheckResult]:
     """Check the server, its streams, and what is derived of the log. Raises ServerError."""
     results = []
     version = server.client.connected_server_version
@@ -154,7 +155,7 @@ async def check_server(server: LogServer, places: Places, *, repair: bool) -> li
         results.append(await check_stream(server, stream, repair=repair))
         if results[-1].verdict == "failed" and name == sites.LOG:
             return results
-    results.append(await check_derived(server, wanted, repair=repair))
+    results.append(await check_derived(server, wanted, places, table, repair=repair))
     return results
 
 
@@ -177,18 +178,22 @@ async def check_stream(server: LogServer, stream: dict[str, object], *, repair: 
     return ok(name, f"{state['messages']} messages, {state['bytes'] / 2**20:.1f} MiB{behind}")
 
 
-async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]], *, repair: bool) -> CheckResult:
-    """Check that each derived stream has only messages of the log; after a restore, a stream may be ahead of it."""
+async def check_derived(
+    server: LogServer, wanted: dict[str, dict[str, object]], places: Places, table: settings.Hub, *, repair: bool
+) -> CheckResult:
+    """Check that each derived stream has only messages of the log, and that no last value is missing."""
     log = (await server.request(f"STREAM.INFO.{sites.LOG}"))["state"]
     ahead = [
         name for name in (sites.STATE, sites.CURSOR) if await is_ahead(server, name, log["first_seq"], log["last_seq"])
     ]
+    if sites.STATE not in ahead and await is_of_another(places, table):
+        ahead.insert(0, sites.STATE)
     if not ahead:
         return ok("derived", f"{sites.STATE} and {sites.CURSOR} agree with the log")
     if not repair:
         return failed(
             "derived",
-            f"{' and '.join(ahead)}: messages that the log does not have, as after a restore of only one of them",
+            f"{' and '.join(ahead)}: different from the log, as after a restore of only one of them",
             REPAIR,
         )
     for name in ahead:
@@ -200,6 +205,16 @@ async def check_derived(server: LogServer, wanted: dict[str, dict[str, object]],
         f"{' and '.join(ahead)}: created again from the log",
         "a device that has no event in the log is missing until its next event",
     )
+
+
+async def is_of_another(places: Places, table: settings.Hub) -> bool:
+    """Return whether the last values are not those of the log as it is. Raises ServerError."""
+    try:
+        async with connection.connect(table, places.seed(places.hub_key)) as opened:
+            copies = await copies_of_log(opened)
+            return await is_other_log(opened, copies, max((copy.number for copy in copies.values()), default=0))
+    except connection.ServerError as error:
+        raise ServerError(str(error)) from None
 
 
 async def is_ahead(server: LogServer, stream: str, first: int, last: int) -> bool:
@@ -256,13 +271,13 @@ def problems(found: list[Site], expected: Collection[str]) -> Iterator[tuple[str
     """Yield each problem with the sentences about it, by site."""
     by_word: dict[str, dict[str, str]] = {}
     for site in found:
-        if site.state != "connected":
+        if site.state != "connected" and "never_published" not in site.problems:
             since = f"since {_shown(site.since)}" if site.since else "since the hub started"
             by_word.setdefault("silent", {})[site.site] = f"silent {since}"
         for word, why in zip(site.problems, site.why, strict=True):
             by_word.setdefault(word, {})[site.site] = why
-    for name in sorted(set(expected) - {site.site for site in found}):
-        by_word.setdefault("missing", {})[name] = "has a key, but has published nothing"
+    for name in sorted(set(expected) - {site.site for site in found}):  # from before add-site made an owner entry
+        by_word.setdefault("never_published", {})[name] = "it was added, and the log has no event of it"
     yield from by_word.items()
 
 

@@ -1,6 +1,6 @@
 """The past of all sites, for clients that resume or ask for events: read from the log, a page at a time."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -8,10 +8,10 @@ from netscand import protocol, sites
 from netscand.core.model import Mac
 from netscand.core.restore import DAY, CursorGone, EventQuery, Page, PresencePart, Standing, Unreadable
 from netscand.hub.connection import Message, ServerError
-from netscand.hub.log import Log
+from netscand.hub.log import Log, reached
 from netscand.hub.published import Unreadable as UnreadableMessage
 from netscand.hub.published import about_site, published
-from netscand.hub.view import CURSOR, PREVIOUS, end_of_snapshot
+from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, end_of_snapshot
 
 LISTS = 32
 """Maximum lists that are read in parts, and can continue after their last part."""
@@ -109,7 +109,7 @@ class _Reading:
         self._log = log
         self._question = question
         self._pages: AsyncGenerator[list[Message]] | None = None
-        self._left: list[Message] = []
+        self._left: deque[Message] = deque()
         self._last = question.since or 0
         self._reached: dict[str, bytes] = {}
         """Cursor of each site after the last event that counts."""
@@ -121,11 +121,11 @@ class _Reading:
             if not self._left:
                 await self._fill()
                 continue
-            message = self._left.pop(0)
+            message = self._left.popleft()
             if message.sequence > self._question.through:
                 await self.close()
                 break
-            events = [each for each in self._events(message) if self._fits(message, each)]
+            events = [each for each in await self._events(message) if self._fits(message, each)]
             if events:
                 self._log.remember(message)
                 # A client that gets only some of several events gets all of them again.
@@ -144,7 +144,7 @@ class _Reading:
         if page is None:
             await self.close()
         else:
-            self._left = page
+            self._left.extend(page)
 
     def _start(self) -> Mapping[str, object]:
         question = self._question
@@ -156,37 +156,48 @@ class _Reading:
             "filter_subjects": subjects,
         }  # fmt: skip
 
-    def _events(self, message: Message) -> list[Found]:
+    async def _events(self, message: Message) -> list[Found]:
         """Return the events of a message; none if it was repeated."""
         _, _, name, what, *_ = message.subject.split(".")
         try:
             content = about_site(message.data) if what == "site" else None
             if content is None or isinstance(content, protocol.Event):
-                if not self._is_next(message, name):
+                if not await self._is_next(message, name):
                     return []
                 found = published(name, message.data)
                 return [Found(found.event.kind, found.body, found.device is not None)]
         except UnreadableMessage:
             return []
         site = self._log.view.sites.get(name)
+        if not isinstance(content, sites.SnapshotEnded):  # `site_up` is before what the server has already
+            return []
         self._reached[name] = message.headers.get(CURSOR, b"")
-        if not isinstance(content, sites.SnapshotEnded) or site is None:
+        if site is None:
             return []
         forgotten = [Found("forgotten", body, True) for body in site.gone.values()]
         return [*forgotten, Found("site_snapshot", end_of_snapshot(name, message.stamp), False)]
 
-    def _is_next(self, message: Message, name: str) -> bool:
-        """Return whether an event was the next one of its site; of those before the hub's start, the first one is."""
+    async def _is_next(self, message: Message, name: str) -> bool:
+        """Return whether an event was the next one of its site; before the hub's start, only the log shows that."""
         if message.sequence > self._log.known_from:
             return message.sequence not in self._log.view.skipped
         cursor = message.headers.get(CURSOR)
         if cursor is None:  # of a snapshot
             return True
-        reached = self._reached.get(name)
-        if reached is None or reached == message.headers.get(PREVIOUS):
-            self._reached[name] = cursor
-            return True
-        return False
+        previous, acknowledged = message.headers.get(PREVIOUS), message.headers.get(ACKNOWLEDGED)
+        if name not in self._reached and previous != acknowledged:  # what is before it may not be there yet
+            self._reached[name] = await self._reached_before(name, acknowledged) or previous or b""
+        if self._reached.get(name, previous) != previous:
+            return False
+        self._reached[name] = cursor
+        return True
+
+    async def _reached_before(self, name: str, acknowledged: bytes | None) -> bytes | None:
+        """Return the cursor of a site after the events up to `since`; None: there are none. Raises Unreadable."""
+        try:
+            return await reached(self._log.connection(), name, self._question.since or 0, self._log.first, acknowledged)
+        except ServerError as error:
+            raise Unreadable(str(error)) from None
 
     def _fits(self, message: Message, found: Found) -> bool:
         question, at = self._question, message.stamp / 1e9

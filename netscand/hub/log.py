@@ -9,16 +9,17 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from random import uniform
+from typing import NamedTuple
 
 from netscand import sites
 from netscand.core.restore import CursorGone, Unreadable
 from netscand.hub.connection import Connection, Message, ServerError, StreamState, connect
 from netscand.hub.settings import Hub
 from netscand.hub.site import Site
-from netscand.hub.view import Change, View, number_in_log
+from netscand.hub.view import CURSOR, PREVIOUS, Change, View, is_before, number_in_log
 
 FIRST, LONGEST = 0.1, 5.0
 """Seconds between two attempts to connect."""
@@ -26,8 +27,16 @@ CHECK = 1.0
 """Seconds between two looks at what time has changed."""
 AHEAD = 10.0
 """Seconds that a client waits until this hub has read as much of the log as the client, or the server is back."""
+LOOK_BACK = 1_000
+"""Messages of the log in which the last event of a site is looked for, at first."""
+FEW = 5_000
+"""Last values that are compared with the log before clients come: it takes 0.1 s."""
+LOOK = 10.0
+"""Seconds between two looks at whether the stream of last values was rebuilt."""
 MARKS = 65_536
 """Marks of messages that are kept."""
+UNCHECKED = "u"
+"""Mark of a cursor that no hub accepts; others have six characters."""
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 log = logging.getLogger(__name__)
@@ -60,6 +69,79 @@ def last_values(subjects: str) -> dict[str, object]:
     return {"deliver_policy": "last_per_subject", "filter_subject": subjects}
 
 
+class Copy(NamedTuple):
+    """A last value: its number in the log, and when the server copied it, in nanoseconds of unix time."""
+
+    number: int
+    stamp: int
+
+
+async def copies_of_log(connection: Connection) -> dict[str, Copy]:
+    """Return what the stream of last values has, by subject. Raises ServerError."""
+    found: dict[str, Copy] = {}
+
+    def take(message: Message) -> None:
+        found[message.subject] = Copy(number_in_log(message), message.stamp)
+
+    if (await connection.stream_state(sites.STATE)).messages:
+        await connection.follow(sites.STATE, {"deliver_policy": "all", "headers_only": True}, take, until_idle=True)
+    return found
+
+
+async def is_other_log(connection: Connection, copies: Mapping[str, Copy], through: int) -> bool:
+    """Return whether the copies are not those of the log up to number `through`. Raises ServerError.
+
+    After a restore of the log alone, the server continues to copy behind the last number that it had copied, and never
+    copies what the log got before. Once the log has grown, its end does not show that; but what it has at the number of
+    a copy was stored after the copy was made.
+    """
+    start = {**last_values(f"{sites.PREFIX}.>"), "headers_only": True}
+    newer = []
+    async with aclosing(connection.read(sites.LOG, start)) as pages:
+        async for page in pages:
+            for each in page:
+                copy = copies.get(each.subject)
+                if each.sequence > through:
+                    newer += [copy] if copy is not None else []
+                elif copy is None or copy.number != each.sequence or copy.stamp < each.stamp:
+                    return True
+    for copy in newer:
+        stamp = await connection.stamp_of(sites.LOG, copy.number)
+        if stamp is not None and copy.stamp < nanoseconds(stamp):
+            return True
+    return False
+
+
+async def reached(
+    connection: Connection, site: str, through: int, first: int, acknowledged: bytes | None
+) -> bytes | None:
+    """Return the cursor of a site's last event in order up to number `through`; None: it has none. Raises ServerError.
+
+    It reads back to an event that is not after `acknowledged`: all up to that one are before it.
+    """
+    step = LOOK_BACK
+    while True:
+        begin, found, is_enough = max(through + 1 - step, first, 1), None, False
+        start = {
+            "deliver_policy": "by_start_sequence", "opt_start_seq": begin, "headers_only": True,
+            "filter_subject": f"{sites.PREFIX}.{site}.>",
+        }  # fmt: skip
+        async with aclosing(connection.read(sites.LOG, start)) as pages:
+            async for page in pages:
+                for message in page:
+                    cursor, previous = message.headers.get(CURSOR), message.headers.get(PREVIOUS)
+                    if message.sequence > through or cursor in (None, previous):  # of a snapshot, or `site_up`
+                        continue
+                    if found is None or previous in (None, found):  # None: the end of a snapshot
+                        found = cursor
+                        is_enough |= not is_before(acknowledged, cursor)
+                if page[-1].sequence >= through:
+                    break
+        if is_enough or begin <= max(first, 1):
+            return found
+        step *= 8
+
+
 class Log:
     """The log: how far it was read, and the connection to it. `publish` gets what clients see of each message."""
 
@@ -79,8 +161,11 @@ class Log:
         self.on_read: Callable[[], None] = lambda: None
         self.derived_ahead = False
         """The stream of last values does not match the log: it has other values, or lacks some."""
-        self._unchecked: dict[str, int] = {}
-        """Subject → number in the log of the last value that a start read, until they are compared with the log."""
+        self._derived = ""
+        """When that stream was created, as it was read."""
+        self._looked_at = 0.0
+        self._unchecked: dict[str, Copy] = {}
+        """Last values that a start read, by subject, until they are compared with the log."""
         self._table = table
         self._seed = seed
         self.view = view
@@ -101,8 +186,13 @@ class Log:
         return self.cursor_of(self.sequence)
 
     def cursor_of(self, number: int) -> str:
-        """Return the cursor of a message that was read lately."""
-        return f"{self._identity}{self._marks.get(number, '0')}-{number}"
+        """Return the cursor of a message that was read lately.
+
+        Until it is known that a start has read the last values of this log, no hub resumes at it: a client that lacks
+        events would continue without them.
+        """
+        mark = UNCHECKED if self._unchecked else self._marks.get(number, "0")
+        return f"{self._identity}{mark}-{number}"
 
     def sequence_of(self, cursor: str) -> int:
         """Return the number of a cursor. Raises CursorGone if it is of another log, ValueError if it is invalid."""
@@ -200,10 +290,17 @@ class Log:
         if not await self._continues(connection, state):
             await self._read_state(connection, state)
         self._connection = connection
+        try:
+            await connection.follow(f"KV_{sites.OWNER}", {"deliver_policy": "all"}, self._on_owner)
+        except ServerError as error:  # the log does not need it
+            log.warning("sites that have published nothing are not shown: %s", error)
         await connection.subscribe(sites.alive_subject("*"), self._on_alive)
         start = {"deliver_policy": "by_start_sequence", "opt_start_seq": self.sequence + 1}
         self._follows = True
-        await connection.follow(sites.LOG, start, self._on_message)
+        # The last values may lag far behind the log. Clients come when both were read.
+        await connection.follow(sites.LOG, start, self._on_message, catch_up=self.sequence < state.last)
+        if len(self._unchecked) <= FEW:
+            await self._compare(connection)
         if self.problem is not None:
             log.info("following the log after message %d", self.sequence)
         self.problem = None
@@ -225,17 +322,19 @@ class Log:
         is_new = bool(self._created)
         began, view = time.monotonic(), self.view
         view.clear()
-        last, numbers = 0, self._unchecked
-        numbers.clear()
+        last, copies = 0, self._unchecked
+        copies.clear()
 
         def take(message: Message) -> None:
             nonlocal last
             if number := number_in_log(message):
                 view.restore(message, began)
                 last = max(last, number)
-                numbers[message.subject] = number
+                copies[message.subject] = Copy(number, message.stamp)
 
-        if not self._lacks and (await connection.stream_state(sites.STATE)).messages:
+        derived = await connection.stream_state(sites.STATE)
+        self._derived = derived.created
+        if not self._lacks and derived.messages:
             await connection.follow(sites.STATE, {"deliver_policy": "all"}, take, until_idle=True)
         # The log may have grown meanwhile. But messages that it lacks now were in it before a restore.
         self.derived_ahead = self._lacks or last > (await connection.stream_state(sites.LOG)).last
@@ -243,7 +342,7 @@ class Log:
             log.warning("%s is ahead of the log: the last values are read from the log", sites.STATE)
             last = 0
             view.clear()
-            numbers.clear()
+            copies.clear()
             async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.>")):
                 for message in page:
                     view.restore(message, began)
@@ -253,6 +352,10 @@ class Log:
                 for message in page:
                     view.restore_earlier(message)
         view.restored()
+        for site in view.sites.values():
+            if site.certain is not None and site.cursor is not None:  # its last events may have a hole
+                site.cursor = await reached(connection, site.name, last, state.first, site.certain) or site.cursor
+                site.certain = None
         self.sequence = self.known_from = last
         self._created, self._lacks = state.created, False
         self._identity = base36(nanoseconds(state.created), 8)
@@ -282,6 +385,11 @@ class Log:
         name = subject.decode(errors="replace").split(".")[2]
         self._publish_all(self.view.on_alive(name, data, time.monotonic(), time.time()))
 
+    def _on_owner(self, message: Message) -> None:
+        name = message.subject.rpartition(".")[2]
+        if sites.NAME.fullmatch(name):
+            self._publish_all(self.view.on_owner(name, message.data, time.monotonic()))
+
     def _publish_all(self, changes: Sequence[Change]) -> None:
         for change in changes:
             self._publish(self.cursor, change)
@@ -299,6 +407,9 @@ class Log:
                 continue
             try:
                 await self._compare(connection)
+                if self.derived_ahead and time.monotonic() > self._looked_at + LOOK:
+                    self._looked_at = time.monotonic()
+                    self.derived_ahead = not await self._is_rebuilt(connection)
             except ServerError as error:
                 log.warning("cannot compare %s with the log: %s", sites.STATE, error)
             for site in self.view.overdue(time.monotonic()):
@@ -308,20 +419,25 @@ class Log:
                     log.warning("site %s: %s", site.name, error)
 
     async def _compare(self, connection: Connection) -> None:
-        """Compare what a start read with the log, once; if that lacks messages, read everything from the log.
-
-        After a restore of the log alone, the server continues to copy behind the last number that it had copied, and
-        never copies what the log got before. Once the log has grown, its end does not show that.
-        """
-        numbers, self._unchecked = self._unchecked, {}
-        if not numbers:
+        """Compare what a start read with the log, once; if it is of another one, read everything from the log."""
+        if not self._unchecked:
             return
-        async for page in connection.read(sites.LOG, {**last_values(f"{sites.PREFIX}.>"), "headers_only": True}):
-            for message in page:
-                if message.sequence <= self.known_from and numbers.get(message.subject) != message.sequence:
-                    self._lacks = True
-                    connection.end(f"{sites.STATE} lacks messages of the log")
-                    return
+        if await is_other_log(connection, self._unchecked, self.known_from):
+            self._lacks = True
+            connection.end(f"{sites.STATE} does not match the log")
+        else:
+            self._unchecked = {}
+
+    async def _is_rebuilt(self, connection: Connection) -> bool:
+        """Return whether the stream of last values was created again, and has what the log has. Raises ServerError."""
+        if (await connection.stream_state(sites.STATE)).created == self._derived:
+            return False
+        copies = await copies_of_log(connection)
+        through = max((copy.number for copy in copies.values()), default=0)
+        if through < self.known_from or await is_other_log(connection, copies, through):
+            return False
+        log.info("%s agrees with the log again", sites.STATE)
+        return True
 
     async def _fix(self, connection: Connection, site: Site) -> None:
         """Get missing events of a site: from the site, if it accepts commands, else its last values from the log."""

@@ -51,12 +51,12 @@ class LogServer:
         found: dict[str, Any] = msgspec.json.decode(answer.data)
         return found
 
-    async def raw(self, subject: str, payload: bytes) -> Any:  # noqa: ANN401
+    async def raw(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Any:  # noqa: ANN401
         """Send a request; return the message. Raises ServerError."""
         from nats.errors import Error, NoRespondersError
 
         try:
-            return await self.client.request(subject, payload, timeout=ANSWER)
+            return await self.client.request(subject, payload, timeout=ANSWER, headers=headers)
         except NoRespondersError:
             raise ServerError("the server does not run JetStream for this key: netscand-hub init repairs it") from None
         except (Error, TimeoutError) as error:

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +73,10 @@ class Places:
         except msgspec.DecodeError as error:
             raise ConfigError(f"{path}: {error}; restore it from a backup") from None
 
-    def write_keys(self, keys: Keys) -> None:
-        """Write the public keys, and the accounts made of them. Raises ConfigError."""
+    def write_keys(self, keys: Keys, closed: Collection[str] = ()) -> None:
+        """Write the public keys, and the accounts made of them (`accounts`). Raises ConfigError."""
         write(self.file("keys.json"), msgspec.json.format(msgspec.json.encode(keys)) + b"\n", 0o600)
-        write(self.file("accounts.conf"), accounts_text(keys).encode())
+        write(self.file("accounts.conf"), accounts_text(keys, closed).encode())
 
     def seed(self, path: Path) -> str:
         """Return a private key. Raises ConfigError."""

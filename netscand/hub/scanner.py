@@ -64,7 +64,7 @@ class Sites:
         """Return why what is shown may be wrong."""
         found = [self.log.problem, self.not_reloaded]
         if self.log.derived_ahead:
-            found.append(f"{sites.STATE} is ahead of the log; to rebuild it: netscand-hub doctor --repair")
+            found.append(f"{sites.STATE} does not match the log; to rebuild it: netscand-hub doctor --repair")
         return tuple(each for each in found if each)
 
     def conflicts(self) -> Sequence[Conflict]:

@@ -6,6 +6,7 @@ site could make the server send an answer, with content of its own, to the subje
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ class Keys(msgspec.Struct, kw_only=True):
 
 
 def admin_rights() -> dict[str, Any]:
-    """Return the permissions of the administrator's key: JetStream's API, and no subject of a site."""
-    return {"publish": ["$JS.API.>"], "subscribe": ["_INBOX.>"]}
+    """Return the permissions of the administrator's key: JetStream's API and owner entries, no other subject."""
+    return {"publish": ["$JS.API.>", sites.owner_subject("*")], "subscribe": ["_INBOX.>"]}
 
 
-def accounts(keys: Keys) -> dict[str, Any]:
-    """Return the accounts with their users, exports and imports."""
+def accounts(keys: Keys, closed: Collection[str] = ()) -> dict[str, Any]:
+    """Return the accounts with their users, exports and imports; `closed`: sites whose account takes no user yet."""
     users: list[dict[str, Any]] = [
         {"nkey": keys.admin, "permissions": admin_rights()},
         {"nkey": keys.hub, "permissions": sites.hub_rights()},
@@ -58,7 +59,9 @@ def accounts(keys: Keys) -> dict[str, Any]:
             if keys.commands
         ],
     }
-    return {LOG_ACCOUNT: log} | {account_name(site): site_account(site, key) for site, key in keys.sites.items()}
+    return {LOG_ACCOUNT: log} | {
+        account_name(site): site_account(site, "" if site in closed else key) for site, key in keys.sites.items()
+    }
 
 
 def account_name(site: str) -> str:
@@ -73,18 +76,18 @@ def site_account(site: str, key: str) -> dict[str, Any]:
     reads = [subject for subject in rights["publish"] if subject.startswith("$JS.API.DIRECT.GET.")]
     imports = [f"{own}.device.*", f"{own}.network.*", f"{own}.site", f"{own}.alive", sites.owner_subject(site), *reads]
     return {
-        "users": [{"nkey": key, "permissions": rights}],
+        "users": [{"nkey": key, "permissions": rights}] if key else [],
         "limits": {"max_connections": SITE_CONNECTIONS},
         "exports": [{"service": sites.command_subject(site)}],
         "imports": [{"service": {"account": LOG_ACCOUNT, "subject": subject}} for subject in imports],
     }
 
 
-def accounts_text(keys: Keys) -> str:
+def accounts_text(keys: Keys, closed: Collection[str] = ()) -> str:
     """Return the file that the server's configuration includes: JSON, a line for each account."""
     found = ",\n".join(
         f"{msgspec.json.encode(name).decode()}: {msgspec.json.encode(account).decode()}"
-        for name, account in accounts(keys).items()
+        for name, account in accounts(keys, closed).items()
     )
     return f'# Made by netscand-hub of keys.json: add-site and remove-site change it.\n"accounts": {{\n{found}\n}}\n'
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 STATES = ("connected", "silent", "unknown")
-PROBLEMS = ("behind", "wrong_clock", "conflicting", "other_version", "gap", "snapshot", "unreadable")
+PROBLEMS = ("behind", "wrong_clock", "conflicting", "other_version", "gap", "snapshot", "unreadable", "never_published")
 
 
 def sites_behind(part: object) -> Sites:

@@ -88,7 +88,10 @@ class View:
         self.lost.clear()
         for name, old in self.sites.items():
             fresh = self.sites[name] = Site(name, old.known_since)
-            for field in ("state", "received_at", "connected_since", "alive", "clock_offset", "instance", "version"):
+            for field in (
+                "state", "received_at", "connected_since", "alive", "clock_offset", "instance", "version", "owner",
+                "is_added",
+            ):  # fmt: skip
                 setattr(fresh, field, getattr(old, field))
 
     def site(self, name: str, now: float) -> Site:
@@ -139,7 +142,7 @@ class View:
             site.snapshot, site.in_snapshot = snapshot, True
         if cursor is not None:
             site.in_snapshot = False
-            if site.cursor is None or not _is_before(cursor, site.cursor):
+            if site.cursor is None or not is_before(cursor, site.cursor):
                 site.cursor = cursor
             certain = headers.get(ACKNOWLEDGED)
             site.certain = None if certain == cursor or certain == headers.get(PREVIOUS) else certain
@@ -333,6 +336,15 @@ class View:
             site.compare(alive.cursor, now)
         return changes + self._update(site, now)
 
+    def on_owner(self, name: str, data: bytes, now: float) -> list[Change]:
+        """Take the entry of a site's machine, empty if it has none yet: a site that published nothing is shown, too."""
+        is_new, site = name not in self.sites, self.site(name, now)
+        site.is_added = True
+        with suppress(msgspec.MsgspecError):
+            site.owner = msgspec.json.decode(data, type=sites.Owner) if data else None
+            site.instance = site.instance or (site.owner.instance if site.owner else None)
+        return self._update(site, now) if is_new else []
+
     def _receive(self, site: Site, now: float, instance: str | None) -> list[Change]:
         site.receive(now, instance)
         return self._update(site, now) if site.state != "connected" else []
@@ -384,7 +396,7 @@ def mac_of(text: str) -> bytes:
     return mac
 
 
-def _is_before(one: bytes, other: bytes) -> bool:
+def is_before(one: bytes | None, other: bytes | None) -> bool:
     """Return whether a cursor is before another one of its epoch."""
     here, there = position_of(one), position_of(other)
     return here is not None and there is not None and here.epoch == there.epoch and here.number < there.number

@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
+
+from netscanctl.service_status import timestamp
 from netscanctl.services.report import Report
 from netscanctl.services.uplink.publications import Publications
-from netscanctl.services.uplink.sender import START, Pace, Sender
+from netscanctl.services.uplink.sender import START, Pace, Place, Sender, find_place
 from netscanctl.services.uplink.server import Server, connect
 from netscanctl.services.uplink.settings import Uplink as Table
 from netscanctl.stream import Received
-from netscand.protocol import encode
-from netscand.sites import LOG
+from netscand.protocol import Event, decode_server, encode
+from netscand.sites import LOG, STATE, Alive, alive_subject
 from tests.bench.measure import announced, resident
 from tests.bench.plot import Plot
 from tests.bench.push import APART, JOINS, NETWORK, populated
@@ -40,11 +43,17 @@ CONNECTIONS = 400
 PERCENT = ((50, 5.0), (99, 25.0))
 """Percentile, and the most milliseconds it may be."""
 START_MOST = 5.0
+RATES = (23, 230)
+"""Events in a second: what 1,000 and 10,000 sites publish on average."""
+SECONDS = 40
+"""For which they are published at each rate."""
+ALIVE = 33
+"""Signs of life in a second: 1,000 sites, each every 30 s."""
 
 
-def sender(server: Server, name: str) -> Sender:
+def sender(server: Server, name: str, place: Place = START) -> Sender:
     """Return a site's part of netscand-uplink that publishes, at any pace."""
-    return Sender(server, name, "bench", START, Pace(100_000), Report("uplink", name, lambda state: None))
+    return Sender(server, name, "bench", place, Pace(100_000), Report("uplink", name, lambda state: None))
 
 
 async def publish(server: NatsServer, names: list[str], devices: int, events: int = 0) -> tuple[float, float]:
@@ -79,6 +88,7 @@ async def publish(server: NatsServer, names: list[str], devices: int, events: in
 def started(server: NatsServer, folder: Path, devices: int, times: int) -> tuple[float, float]:
     """Return the seconds from the start of a hub to its first answer, the median, and its memory in MiB."""
     took, used = [], 0.0
+    wait_for_copies(server)
     for number in range(times):
         hub = Hub(folder, server, f"{devices}-{number}")
         began = time.monotonic()
@@ -94,6 +104,75 @@ def started(server: NatsServer, folder: Path, devices: int, times: int) -> tuple
         finally:
             hub.close()
     return median(took), used
+
+
+async def to_a_client(server: NatsServer, hub: Hub, names: list[str], seconds: float) -> dict[int, list[float]]:
+    """Return the milliseconds from publishing to a client of the hub, by rate: of any site, at random moments."""
+    draw, sent = random.Random(len(names)), dict[str, float]()
+    took: dict[int, list[float]] = {}
+    first = snapshot(*many(DEVICES))
+    table = Table(server=server.url, site="bench", instance="bench")
+
+    async def receive(socket: aiohttp.ClientWebSocketResponse) -> None:
+        async for message in socket:
+            event = decode_server(message.data)
+            if isinstance(event, Event) and event.kind == "online" and event.reason in sent:
+                took[rate].append(1000 * (time.perf_counter() - sent.pop(event.reason)))
+
+    async def live(opened: Server) -> None:
+        while True:
+            await asyncio.sleep(draw.expovariate(ALIVE))
+            alive = Alive(cursor=None, now=timestamp(), instance="bench", version="0", backlog=0, commands=False)
+            await opened.publish_alive(alive_subject(draw.choice(names)), encode(alive))
+
+    async with connect(table, server.admin_key, None) as opened, hub.client() as session:
+        made = {name: Publications(name, words=False, since=first.cursor) for name in names}
+        numbers, senders = dict.fromkeys(names, 0), dict[str, Sender]()
+        socket = await session.ws_connect("/ws?updates=changes", max_msg_size=0)
+        more = True
+        while more:
+            more = getattr(decode_server((await socket.receive()).data), "more", False)
+        async with asyncio.TaskGroup() as group:
+            others = [group.create_task(receive(socket)), group.create_task(live(opened))]
+            for rate in RATES:
+                took[rate] = []
+                for number in range(round(rate * seconds)):
+                    await asyncio.sleep(draw.expovariate(rate))
+                    name = draw.choice(names)
+                    numbers[name] += 1
+                    if name not in senders:  # it continues its snapshot
+                        senders[name] = sender(opened, name, await find_place(opened, name))
+                    event = came(draw.choice(first.devices), cursor=f"k3f9-{numbers[name] + 1}")
+                    event.reason = f"{rate}, {number}"
+                    for message in made[name].on_message(Received(encode(event), event)):
+                        sent[event.reason] = time.perf_counter()
+                        await senders[name].send(message)
+                await until(lambda: not sent)
+            for other in others:
+                other.cancel()
+        await socket.close()
+    return took
+
+
+def wait_for_copies(server: NatsServer) -> None:
+    """Wait until the server has copied the last values, however long its disk takes."""
+
+    def subjects(stream: str) -> int:
+        return int(server.request(f"$JS.API.STREAM.INFO.{stream}")["state"]["num_subjects"])
+
+    while subjects(STATE) < subjects(LOG):
+        time.sleep(0.2)
+
+
+def clients_wait(server: NatsServer, folder: Path, names: list[str], seconds: float) -> dict[int, list[float]]:
+    """Start a hub, and return how long its client waits for events (`to_a_client`)."""
+    hub = Hub(folder, server, "waited-for")
+    hub.start()
+    try:
+        asyncio.run(hub.ready())
+        return asyncio.run(to_a_client(server, hub, names, seconds))
+    finally:
+        hub.close()
 
 
 def connection_kib(server: NatsServer) -> float:
@@ -189,6 +268,14 @@ def measured(folder: Path, took: list[float], options: Options, say: Callable[[s
             speeds.append(asyncio.run(publish(server, names, DEVICES, options.times(EVENTS) if last else 0)))
             reached = count
             total = count * DEVICES
+            if last:
+                for rate, ways in clients_wait(server, folder / "sites", names[1:], options.times(SECONDS)).items():
+                    say(f"{rate} events/s: p50 {median(ways):.2f} ms, p99 {quantile(ways, 0.99):.2f} ms")
+                    figures += [
+                        Figure(f"{count:,} sites, {rate} events/s → client, p{percent}", quantile(ways, percent / 100),
+                               "ms", most=most)
+                        for percent, most in PERCENT
+                    ]  # fmt: skip
             seconds, used = started(server, folder / "sites", total, options.times(STARTS))
             starts.append((count, seconds))
             memories.append((count, used))

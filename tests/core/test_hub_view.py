@@ -268,6 +268,23 @@ def test_a_site_of_which_nothing_came_is_unknown_and_then_silent() -> None:
     assert change.kind == "site_silent"
 
 
+def test_a_site_that_was_added_is_shown_before_it_publishes(world: World) -> None:
+    """Its entry is empty until a machine joins; what the site publishes ends the problem."""
+    view = world.view
+    (change,) = view.on_owner("barn", b"", world.now)
+    assert change.kind == "site_changed"
+    assert view.sites["barn"].problems(world.now)["never_published"].startswith("it was added")
+    owner = sites.Owner(instance="two", host="shed", since="2026-11-18T05:46:40.000Z")
+    assert view.on_owner("barn", protocol.encode(owner), world.now) == []
+    assert view.sites["barn"].problems(world.now)["never_published"].startswith("shed joined as this site on 2026")
+    assert [each.kind for each in view.check(world.now + SILENT + 1)] == ["site_silent", "site_silent"]
+    world.event(2, came(device(1)), site="barn")
+    assert "never_published" not in view.sites["barn"].problems(world.now)
+    view.on_owner("home", b"", world.now)
+    world.alive()
+    assert not view.sites["home"].problems(world.now)
+
+
 @pytest.mark.parametrize(
     ("fields", "problem", "words"),
     [

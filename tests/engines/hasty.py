@@ -1,4 +1,4 @@
-"""Runs a program of ours in which minutes are seconds: `python -m tests.engines.hasty MODULE ARGS`."""
+"""Runs a program of ours in which minutes are seconds: `python -m tests.engines.hasty [ALIVE_INTERVAL] MODULE ARGS`."""
 
 import importlib
 import runpy
@@ -14,7 +14,7 @@ PATIENCE = 5.0
 
 def main() -> None:
     """Run it."""
-    sites.ALIVE_INTERVAL = ALIVE_INTERVAL
+    sites.ALIVE_INTERVAL = float(sys.argv.pop(1)) if sys.argv[1][0].isdigit() else ALIVE_INTERVAL
     vars(importlib.import_module("netscand.hub.site"))["PATIENCE"] = PATIENCE
     module, *sys.argv[1:] = sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

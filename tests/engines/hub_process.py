@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from netscanctl.state import ClientState
 from netscand import protocol
 from netscand.protocol import Event, ServerMessage
 from tests.ctl.conftest import ROOT, environment
@@ -113,13 +114,17 @@ class Follower:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.devices: dict[tuple[str, str], protocol.Device] = {}
         self.sites: dict[str, protocol.Site] = {}
         self.cursor = ""
         self.snapshots = 0
-        self._partly: list[protocol.Device] = []
+        self._state = ClientState()
         self._next = ""
         """Cursor of a snapshot that is not complete."""
+
+    @property
+    def devices(self) -> dict[tuple[str, str], protocol.Device]:
+        """Site and MAC → device, as netscanctl has it: a network or a site changes many without an event for each."""
+        return {(str(each.site), each.mac): each for each in self._state.devices.values()}
 
     def history(self, site: str) -> list[str]:
         """What devices of a site did, in order, as far as it came here."""
@@ -135,15 +140,14 @@ class Follower:
 
     def take(self, message: ServerMessage) -> None:
         """Take a message."""
+        self._state.on_message(message)
         match message:
             case protocol.InitialState() | protocol.Devices():
                 if isinstance(message, protocol.InitialState):
-                    self._partly, self.cursor, self._next = [], "", message.cursor
+                    self.cursor, self._next = "", message.cursor
                     self.sites = {each.site: each for each in message.sites or ()}
-                self._partly += message.devices
                 if not message.more:
                     self.cursor, self.snapshots = self._next, self.snapshots + 1
-                    self.devices = {(str(each.site), each.mac): each for each in self._partly}
             case protocol.Resumed():
                 self.sites = {each.site: each for each in message.sites or ()}
             case Event():
@@ -151,12 +155,6 @@ class Follower:
                 self.events.append(message)
                 if isinstance(message.state, protocol.Site):
                     self.sites[message.state.site] = message.state
-                if message.device is not None:
-                    key = str(message.device.site), message.device.mac
-                    if message.kind == "forgotten":
-                        self.devices.pop(key, None)
-                    else:
-                        self.devices[key] = message.device
 
     async def follow(self, hub: Hub, query: str = "", token: str = "") -> None:
         """Follow until the connection ends."""

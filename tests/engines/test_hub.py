@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import pytest
 from msgspec import structs
 from nats.aio.client import Client
 
+from netscanctl.services.uplink import service as uplink_service
 from netscand import sites
+from netscand.hub import connection as hub_connection
 from netscand.hub import log as hub_log
 from netscand.hub import settings as hub_settings
 from netscand.hub import view as hub_view
-from netscand.hub.log import Log
+from netscand.hub.connection import PAGE, Connection
+from netscand.hub.log import Log, copies_of_log, is_other_log
 from netscand.hub.published import device_of
 from netscand.hub.view import View
 from netscand.protocol import Device, encode
@@ -27,7 +31,7 @@ from tests.ctl.conftest import ROOT
 from tests.ctl.messages import LATER
 from tests.ctl.test_people import person
 from tests.engines.hub_process import Follower, Hub, until
-from tests.engines.nats_server import NatsServer
+from tests.engines.nats_server import SMALL, NatsServer
 from tests.engines.simulated_site import SimulatedSite
 
 NAMES = ("barn", "cabin", "home")
@@ -193,6 +197,66 @@ async def test_people_of_two_sites_are_apart(folder: Path, server: NatsServer) -
         await hub.get("/api/people", status=404)
 
 
+async def test_more_than_two_pages_of_the_log_were_missed(folder: Path, server: NatsServer) -> None:
+    """A client that resumes, and one that asks for events, get all of them."""
+    async with scene(folder, server, "barn") as here:
+        hub, barn = await here.hub(), here.sites["barn"]
+        await here.until_shown(hub)
+        client = Follower()
+        following = here.start(client.follow(hub))
+        await until(lambda: client.devices)
+        following.cancel()
+        await barn.happen(2 * PAGE + 10)
+
+        async def has_all() -> bool:
+            (found,) = (await hub.get("/api/sites"))["sites"]
+            return bool(found["cursor"] == barn.cursor)
+
+        await until(has_all)
+        here.start(client.follow(hub))
+        await until(partial(client.has, "barn", 2 * PAGE + 10))
+        assert client.history("barn") == happened(barn)
+        assert client.snapshots == 1
+        found = (await hub.get("/api/events?limit=5000"))["events"]
+        assert [each["kind"] for each in found if each["device"]][-2 * PAGE - 10 :] == [one.kind for one in barn.events]
+
+
+@pytest.mark.parametrize("stored", [2, 3], ids=["a hole", "no hole"])
+async def test_what_a_site_repeats_before_the_start_of_a_hub(folder: Path, server: NatsServer, stored: int) -> None:
+    """The site does not know what JetStream stored of its last events; a client gets each once, and in order."""
+    async with scene(folder, server, "barn") as here:
+        one, barn = await here.hub("one"), here.sites["barn"]
+        await here.until_shown(one)
+        client = Follower()
+        following = here.start(client.follow(one))
+        await until(lambda: client.devices)
+        await barn.happen(2)
+        await until(partial(client.has, "barn", 2))
+        following.cancel()
+        here.publishing["barn"].cancel()
+        before = (await asyncio.to_thread(server.entries))[-1].headers
+        await barn.happen(3)
+        for late in barn.events[-stored:]:
+            headers = {
+                sites.MESSAGE_ID: f"barn-{late.cursor}-{before[sites.RUN]}", sites.CURSOR_HEADER: late.cursor,
+                sites.RUN: before[sites.RUN], sites.PREVIOUS: f"k3f9-{int(late.cursor[5:]) - 1}",
+                sites.ACKNOWLEDGED: before[sites.CURSOR_HEADER], sites.SUBJECT: sites.subject("barn", late),
+                sites.SNAPSHOT: before[sites.SNAPSHOT], sites.INSTANCE: "of-barn",
+            }  # fmt: skip
+            subject, payload = sites.subject("barn", late), encode(late)
+            await asyncio.to_thread(server.ask, partial(_publish, subject, payload, headers))
+        here.start(barn.run(None))  # type: ignore[arg-type]
+        await barn.happen(1)
+        await until(partial(has_cursor, one, barn))
+        assert one.log.read_text().count("are missing") == 0
+        other = await here.hub("other")
+        await until(partial(has_cursor, other, barn))
+        here.start(client.follow(other))
+        await until(partial(client.has, "barn", 6))
+        assert client.history("barn") == happened(barn)
+        assert client.snapshots == 1
+
+
 async def test_kills_of_the_server_lose_and_repeat_nothing(folder: Path, server: NatsServer) -> None:
     async with scene(folder, server, *NAMES) as here:
         hub = await here.hub()
@@ -279,8 +343,13 @@ async def test_streams_that_were_restored_differently(folder: Path, server: Nats
         await here.until_shown(other)
 
 
-async def test_what_the_last_values_lack_is_read_from_the_log(folder: Path, server: NatsServer) -> None:
-    """After a restore of the log alone the server may never copy a message: the end of the log does not show that."""
+async def test_what_the_last_values_lack_is_read_from_the_log(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restore of the log alone the server may never copy a message: the end of the log does not show that.
+
+    The hub reports it until the stream was made again.
+    """
     async with scene(folder, server, "barn", "home") as here:
         hub = await here.hub()
         await here.until_shown(hub)
@@ -296,6 +365,47 @@ async def test_what_the_last_values_lack_is_read_from_the_log(folder: Path, serv
 
         await until(reported)
         await here.until_shown(other)
+        monkeypatch.setattr(hub_log, "CHECK", 0.05)
+        monkeypatch.setattr(hub_log, "LOOK", 0.1)
+        async with reading(here) as log:
+            await until(lambda: log.derived_ahead)
+            await asyncio.to_thread(server.request, f"$JS.API.STREAM.DELETE.{sites.STATE}")
+            await asyncio.to_thread(server.ask, partial(_make_again, sites.STATE))
+            await until(lambda: not log.derived_ahead)
+
+
+async def _make_again(name: str, client: Client) -> None:
+    (stream,) = (each for each in sites.streams(size=SMALL) if each["name"] == name)
+    await client.request(f"$JS.API.STREAM.CREATE.{name}", json.dumps(stream).encode())
+
+
+async def test_a_client_of_an_unchecked_start_gets_a_snapshot(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values that were copied before the log had what it has at their numbers are those of another log."""
+    async with scene(folder, server, "barn") as here:
+        hub = await here.hub()
+        await here.until_shown(hub)
+        async with hub_connection.connect(hub_settings.Hub(server=server.url), server.hub_key) as opened:
+            await until(partial(_is_copied, opened, here.sites["barn"]))
+            copies = await copies_of_log(opened)
+            last = max(copy.number for copy in copies.values())
+            early = {subject: copy._replace(stamp=0) for subject, copy in copies.items()}
+            for through in (last, 0):  # also if each subject has a later message by now
+                assert not await is_other_log(opened, copies, through)
+                assert await is_other_log(opened, early, through)
+        monkeypatch.setattr(hub_log, "FEW", -1)
+        monkeypatch.setattr(hub_log, "CHECK", 60.0)
+        client = Follower()
+        async with reading(here) as log:
+            client.cursor = log.cursor
+        here.start(client.follow(hub))
+        await until(lambda: client.snapshots == 1)
+
+
+async def _is_copied(opened: Connection, site: SimulatedSite) -> bool:
+    numbers = [copy.number for copy in (await copies_of_log(opened)).values()]
+    return len(numbers) == len(site.devices) + 1 and max(numbers) == (await opened.stream_state(sites.LOG)).last
 
 
 async def test_a_new_history_of_a_site_removes_what_it_no_longer_has(folder: Path, server: NatsServer) -> None:
@@ -464,6 +574,100 @@ async def test_the_key_of_a_hub_reads_and_publishes_only_commands(folder: Path, 
         await until(partial(_longer, refused, before), subject)
     await client.close()
     assert await asyncio.to_thread(server.entries) == []
+
+
+async def found_site(hub: Hub, name: str) -> dict[str, Any]:
+    """A site as the hub lists it."""
+    (found,) = (await hub.get(f"/api/sites?site={name}"))["sites"]
+    assert isinstance(found, dict)
+    return found
+
+
+async def test_two_machines_with_one_site_name(folder: Path, server: NatsServer) -> None:
+    """The second one publishes nothing; if the owner entry is lost, and both publish, the hub reports a conflict."""
+    async with scene(folder, server, "home") as here:
+        hub, home = await here.hub(), here.sites["home"]
+        await here.until_shown(hub)
+        twin = SimulatedSite(server.url, "home", server.keys["home"], folder, instance="another")
+        here.start(twin.run(None))  # type: ignore[arg-type]
+        await until(lambda: "site home belongs to" in "".join(twin._report.status.problems))
+        await home.happen(3)
+        await until(partial(has_cursor, hub, home))
+        assert "conflicting" not in (await found_site(hub, "home"))["problems"]
+        log = await asyncio.to_thread(server.entries)
+        assert {one.headers[sites.INSTANCE] for one in log} == {"of-home"}
+        lost = {"filter": sites.owner_subject("home")}
+        await asyncio.to_thread(server.request, f"$JS.API.STREAM.PURGE.KV_{sites.OWNER}", lost)
+        await until(lambda: not twin._report.status.problems)
+
+        async def conflicts() -> bool:
+            await home.happen(1)
+            found = await found_site(hub, "home")
+            return "two machines publish as site home" in "".join(found["why"]) and "conflicting" in found["problems"]
+
+        await until(conflicts)
+
+
+async def has_cursor(hub: Hub, site: SimulatedSite) -> bool:
+    """Whether a hub has every event of a site."""
+    return bool((await found_site(hub, site.name))["cursor"] == site.cursor)
+
+
+async def test_a_site_falls_silent_and_comes_back(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its devices are unknown and never offline, for clients and for lists; afterwards they are what they were."""
+    monkeypatch.setattr(sites, "ALIVE_INTERVAL", 0.3)
+    monkeypatch.setattr(Hub, "program", ("tests.engines.hasty", "0.3", "netscand.hub"))
+    async with scene(folder, server, "barn", "home") as here:
+        hub, home, client = await here.hub(), here.sites["home"], Follower()
+        await home.happen(1)
+        await here.until_shown(hub)
+        here.start(client.follow(hub))
+        await until(lambda: len(client.devices) == 6)
+        here.publishing["home"].cancel()
+        await until(lambda: client.sites["home"].state == "silent")
+        found = (await hub.devices("?site=home")).values()
+        assert {one["status"] for one in found} == {"unknown"}
+        assert sorted(one["status_at_site"] for one in found) == ["offline", "online", "online"]
+        assert {one.status for (site, _), one in client.devices.items() if site == "home"} == {"unknown"}
+        await until(lambda: client.sites["barn"].state == "connected")
+        assert {one.status for (site, _), one in client.devices.items() if site == "barn"} == {"online"}
+        here.start(home.run(None))  # type: ignore[arg-type]
+        await until(lambda: client.sites["home"].state == "connected")
+        await here.until_shown(hub)
+        assert {mac: one.status for (site, mac), one in client.devices.items() if site == "home"} == {
+            mac: one.status for mac, one in home.devices.items()
+        }
+        assert not [one for one in client.events if one.kind == "offline"]
+
+
+async def test_the_clock_of_a_site_is_wrong(folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub reports by how much, and its end; the order of events is that of the log."""
+    monkeypatch.setattr(sites, "ALIVE_INTERVAL", 0.1)
+    ahead = [3600.0]
+    monkeypatch.setattr(
+        uplink_service, "timestamp", lambda: (datetime.now(UTC) + timedelta(seconds=ahead[0])).isoformat()
+    )
+    async with scene(folder, server, "home") as here:
+        hub, home, client = await here.hub(), here.sites["home"], Follower()
+        await here.until_shown(hub)
+        here.start(client.follow(hub))
+        await until(lambda: client.devices)
+        await until(partial(has_problem, hub, "the site's clock is 3600 s ahead"))
+        assert round((await found_site(hub, "home"))["clock_offset"]) == 3600
+        await home.happen(5)
+        ahead[0] = 0.0
+        await home.happen(5)
+        await until(partial(client.has, "home", 10))
+        assert client.history("home") == happened(home)
+        await until(partial(has_problem, hub, ""))
+        await until(lambda: client.sites["home"].problems == [])
+
+
+async def has_problem(hub: Hub, sentence: str) -> bool:
+    """Whether this is what the hub reports of the site at home; empty: nothing."""
+    return "; ".join((await found_site(hub, "home"))["why"]) == sentence
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 
 from netscand import __version__, nats_settings, protocol, sites
-from netscand.hub import doctor, log_server
+from netscand.hub import administration, doctor, log_server
 from netscand.hub.places import Places, make_authority
 from netscand.hub.server_config import Keys, accounts
 from tests.ctl.fake_daemon import DEADLINE
@@ -347,7 +347,7 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
     own.request(f"STREAM.UPDATE.{sites.LOG}", config | {"max_age": 10**12})
     own.places.file("accounts.conf").write_text("x")
     said = own.hub("doctor", code=1)
-    assert f"{sites.STATE} and {sites.CURSOR}: messages that the log does not have" in said
+    assert f"{sites.STATE} and {sites.CURSOR}: different from the log" in said
     assert "max_age is 1000000000000" in said
     assert "does not match keys.json" in said
     own.hub("doctor", "--repair")
@@ -357,8 +357,31 @@ def test_the_doctor_finds_and_rebuilds_what_was_restored_differently(own: HubSer
     assert own.subjects() == {MINE: 2}
 
 
+def test_the_doctor_rebuilds_last_values_that_are_missing(own: HubServer) -> None:
+    """One value is missing in the middle, which the ends of the streams do not show; the hub notices the repair."""
+    own.join("school")
+
+    async def publish() -> None:
+        house, school = await own.connect("house"), await own.connect("school")
+        assert "seq" in await request(house, MINE, {})
+        assert "seq" in await request(school, OTHERS, {})
+        await house.close()
+        await school.close()
+
+    run(publish())
+    wait("derived", lambda: own.request(f"STREAM.INFO.{sites.STATE}")["state"]["messages"] == 2)
+    own.request(f"STREAM.MSG.DELETE.{sites.STATE}", {"seq": 1})
+    assert f"{sites.STATE}: different from the log" in own.hub("doctor", code=1)
+    assert f"{sites.STATE}: created again from the log" in own.hub("doctor", "--repair")
+    wait("derived", lambda: own.request(f"STREAM.INFO.{sites.STATE}")["state"]["messages"] == 2)
+    assert "failed" not in own.hub("doctor")
+
+
 def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
-    """A wrong clock, another version (whose text controls no terminal, T8), a silent site; and that no hub runs."""
+    """A wrong clock, another version (whose text controls no terminal, T8), a silent site; and that no hub runs.
+
+    The hub lists a site that published nothing, until it is removed.
+    """
     own.join("school")
     said = own.hub("doctor")
     (line,) = [one for one in said.splitlines() if "netscand-hub is not running" in one]
@@ -373,7 +396,7 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
         alive = sites.Alive(
             cursor=None, now="2001-02-03T04:05:06Z", instance="x", version="0.0.9\x1b[31m\n", backlog=0, commands=False
         )
-        while "of 1 are connected" not in await asyncio.to_thread(own.hub, "doctor"):
+        while "the site's clock" not in await asyncio.to_thread(own.hub, "doctor"):
             await site.publish(sites.alive_subject("house"), protocol.encode(alive))
             await site.flush()
         await site.close()
@@ -381,13 +404,16 @@ def test_the_doctor_asks_the_hub_for_its_sites(own: HubServer) -> None:
     try:
         run(live())
         said = own.hub("doctor")
+        own.hub("remove-site", "school")
+        assert own.request(f"STREAM.INFO.KV_{sites.OWNER}")["state"]["messages"] == 1
     finally:
         process.terminate()
         process.wait()
-    assert "0 of 1 are connected, have this version" in said
+    assert "0 of 2 are connected, have this version" in said
     assert re.search(r"house: the site's clock is \d+ s behind\n.* set the clock there", said)
     assert f"house: the site has netscand 0.0.9\ufffd[31m\ufffd, this hub {__version__}\n" in said
-    assert "school: has a key, but has published nothing\n" in said
+    assert "school: it was added, and the log has no event of it\n" in said
+    assert said.count("school") == 1
 
 
 def test_silent_sites_are_named_in_one_line() -> None:
@@ -461,6 +487,29 @@ def test_a_server_that_is_not_there_or_not_ours_is_named(folder: Path, monkeypat
         assert "failed" not in made.hub("doctor")
     finally:
         made.kill()
+
+
+def test_a_new_key_is_good_once_its_account_is_complete(own: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two reloads, the account of a new site reaches no stream: its key is refused until then."""
+    reloaded: list[str] = []
+
+    async def publish() -> str:
+        try:
+            site = await own.connect("school")
+        except Error:
+            return "refused"
+        try:
+            return "stored" if "seq" in await request(site, OTHERS, {}) else "error"
+        finally:
+            await site.close()
+
+    def reload(*arguments: Any) -> None:  # noqa: ANN401
+        log_server.reload(*arguments)
+        reloaded.append(run(publish()))
+
+    monkeypatch.setattr(administration, "reload", reload)
+    own.join("school")
+    assert reloaded == ["refused", "stored"]
 
 
 def test_a_change_that_the_server_does_not_take_is_undone(own: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

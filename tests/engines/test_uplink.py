@@ -310,6 +310,18 @@ def test_a_second_machine_of_the_same_name_is_refused(start: Start, server: Nats
     assert server.request(f"$JS.API.STREAM.INFO.KV_{sites.OWNER}")["state"]["messages"] == 1
 
 
+def test_the_first_machine_is_the_owner_of_an_empty_entry(start: Start, server: NatsServer, daemon: History) -> None:
+    """As netscand-hub add-site makes it; the second machine is refused."""
+    server.request(sites.owner_subject("house"))
+    start()
+    daemon.until_watched()
+    until_in_log(server, *daemon.happen())
+    (entry,) = server.entries(f"KV_{sites.OWNER}")
+    assert entry.content["instance"] == "one"
+    second = start(place="two")
+    wait("refused", lambda: "server: site house belongs to" in "".join(second.status().problems))
+
+
 def test_a_message_that_is_too_large_is_put_aside(start: Start, server: NatsServer, daemon: History) -> None:
     """Counted and reported; the next one follows the one before it."""
     running = start()

@@ -111,9 +111,12 @@ class Server:
             raise ServerError(f"cannot read stream {stream}: status {headers['Status']}")
         return Stored(headers, message.data)
 
-    async def create(self, subject: str, payload: bytes) -> bool:
-        """Store a message if the subject has none; return whether it was stored. Raises ServerError."""
-        return await self._put(subject, payload, {"Nats-Expected-Last-Subject-Sequence": "0"})
+    async def create(self, subject: str, payload: bytes, *, after: str = "0") -> bool:
+        """Store a message if the last of its subject has this number, 0: if there is none; return whether it was.
+
+        Raises ServerError.
+        """
+        return await self._put(subject, payload, {"Nats-Expected-Last-Subject-Sequence": after})
 
     async def replace(self, subject: str, payload: bytes) -> None:
         """Store a message, and wait until it is. Raises ServerError."""

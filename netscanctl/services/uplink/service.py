@@ -214,15 +214,20 @@ async def claim(server: Server, site: str, instance: str, *, take_over: bool = F
     entry = protocol.encode(sites.Owner(instance=instance, host=socket.gethostname(), since=timestamp()))
     if take_over:
         await server.replace(subject, entry)
-    elif not await server.create(subject, entry):
-        await check_owner(server, site, instance)
+        return
+    if await server.create(subject, entry):
+        return
+    found = await server.last(f"KV_{sites.OWNER}", subject)
+    if found is not None and not found.data:  # of netscand-hub add-site: the name has no owner yet
+        await server.create(subject, entry, after=found.headers["Nats-Sequence"])
+    await check_owner(server, site, instance)
 
 
 async def check_owner(server: Server, site: str, instance: str) -> None:
     """Raise ServerError if the site's name belongs to another machine."""
     found = await server.last(f"KV_{sites.OWNER}", sites.owner_subject(site))
     if found is None or not found.data:
-        return  # removed
+        return  # removed, or without an owner yet
     hint = "take it over with netscand-uplink --take-over"
     try:
         owner = msgspec.json.decode(found.data, type=sites.Owner)
