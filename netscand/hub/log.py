@@ -339,7 +339,7 @@ class Log:
         # The log may have grown meanwhile. But messages that it lacks now were in it before a restore.
         self.derived_ahead = self._lacks or last > (await connection.stream_state(sites.LOG)).last
         if self.derived_ahead:
-            log.warning("%s is ahead of the log: the last values are read from the log", sites.STATE)
+            log.warning("%s does not match the log: the last values are read from the log", sites.STATE)
             last = 0
             view.clear()
             copies.clear()

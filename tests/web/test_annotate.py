@@ -188,8 +188,9 @@ def test_tags_are_edited_in_bulk_and_filter_the_list(admin: Page, guarded: Daemo
     assert guarded.get(f"/api/devices/{MAC}")["tags"] == ["desk", "iot"]
     admin.until(f"/#desk/.test({selectors.row('10.77.0.21')})")
     admin.js("location.hash = ''")
-    admin.js("document.querySelector('#tag').value = 'iot'")
-    admin.js("document.querySelector('#tag').dispatchEvent(new Event('change'))")
+    admin.until("document.querySelector('#device').hidden")
+    admin.until("document.querySelector('#tag').options.length === 3")
+    admin.choose("#tag", "iot")
     admin.until(f"{selectors.ROWS}.length === 1")
     admin.click("#actions summary")
     admin.click("#bulk")
@@ -206,6 +207,7 @@ def test_tags_are_edited_in_bulk_and_filter_the_list(admin: Page, guarded: Daemo
 def test_a_person_is_added_and_shown(admin: Page, guarded: Daemon) -> None:
     """The row shows who is home, live; the dialog says which devices count."""
     admin.js("location.hash = ''")
+    admin.until("document.querySelector('#device').hidden")
     admin.click("#actions summary")
     admin.click("#add-person")
     admin.until("document.querySelector('#ask-person').open")

@@ -65,8 +65,8 @@ def test_events_of_one_kind(filled: Page, daemon: Daemon) -> None:
     filled.until(f"{ITEMS}.length === 1 && /Labelled/.test({ITEMS}[0].textContent)")
     filled.go(URL)
     filled.until(f"{ITEMS}.length > 100")
-    filled.choose("#event-kinds", "renamed,kind_changed,labelled")
-    group = "/Labelled|Renamed|Kind changed/"
+    filled.choose("#event-kinds", "renamed,kind_changed,labelled,merged,split")
+    group = "/Labelled|Renamed|Kind changed|Merged|Separated/"
     filled.until(f"{ITEMS}.length >= 1 && {ITEMS}.every((item) => {group}.test(item.textContent))")
     daemon.request("PATCH", f"/api/devices/{MAC}", {"notes": None})
 
