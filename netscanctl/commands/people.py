@@ -7,7 +7,7 @@ from urllib.parse import quote
 import click
 
 from netscanctl.cli import Session
-from netscanctl.client import Failure
+from netscanctl.client import Failure, Usage
 from netscanctl.params import complete_device, complete_person, mac_of
 from netscanctl.render import NONE, Paint, moment, name_of, table
 from netscanctl.text import clean
@@ -91,6 +91,9 @@ def remove(session: Session, name: str, devices: tuple[str, ...], as_json: bool)
 
 
 def _change(session: Session, name: str, update: PersonUpdate, as_json: bool) -> None:
+    for given in (name, update.name):
+        if isinstance(given, str) and not any(map(str.isalnum, given)):  # the API has no path for some of these
+            raise Usage(f'NAME "{clean(given)}": expected up to 64 characters, with a letter or a digit')
     client, terminal = session.client, session.terminal
     answer = client.patch(person_path(name), encode(update))
     person = client.read(answer, Person)

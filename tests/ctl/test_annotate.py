@@ -64,10 +64,14 @@ def test_the_kind_is_printed_and_set(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert (done.stdout, done.stderr) == ("access_point\n", 'netscanctl: reason: host name "[2Jap"\n')
     assert ctl.run("kind", "host7", "--json").returncode == 2
     assert "aquarium" in ctl.run("kind", "host7", "aquarium").stderr
+    assert ctl.run("kind", "host7", "").returncode == 2
     assert daemon.received == []
     assert ctl.run("kind", "host7", "tv").stderr == f"netscanctl: host7 ({SEVEN}): kind set to tv\n"
     ctl.run("kind", "host7", "auto")
     assert daemon.received == [DeviceUpdate(kind="tv"), DeviceUpdate(kind=None)]
+    for text in ("virtual machine", "Virtual-Machine", "VIRTUAL_MACHINE"):  # as `devices` and people write it
+        ctl.run("kind", "host7", text)
+    assert daemon.received[2:] == [DeviceUpdate(kind="virtual_machine")] * 3
 
 
 def test_notes_are_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
