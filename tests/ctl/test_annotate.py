@@ -119,8 +119,11 @@ def test_annotating_an_unknown_device_fails(ctl: Ctl, args: list[str]) -> None:
 
 
 def test_a_403_says_how_to_become_admin(ctl: Ctl, daemon: FakeDaemon) -> None:
-    daemon.refuse(403, "forbidden", "this needs the role admin", f"/api/devices/{SEVEN}")
-    expected = f"this needs the role admin; use --token-file FILE, or {admin_hint()}"
+    """What a user of this host can do first: a token is for other hosts."""
+    message = "this needs the role admin; send a token with that role"
+    daemon.refuse(403, "forbidden", message, f"/api/devices/{SEVEN}")
+    expected = f"this needs the role admin; {admin_hint()}, or use --token-file FILE"
+    assert admin_hint().startswith("run it with sudo")
     assert " ".join(ctl.fails(4, "known", SEVEN).split()) == expected
 
 
