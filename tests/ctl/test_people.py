@@ -55,7 +55,7 @@ def test_devices_are_added_and_removed(ctl: Ctl, daemon: FakeDaemon) -> None:
     serve(daemon, person())
     done = ctl.run("people", "add", "Jane", "host7", "a4:83:e7:00:00:99", "--not-counting")
     assert done.stderr == (
-        f"netscanctl: Jane: home; devices: {SEVEN}, a4:83:e7:00:00:99 (does not count)\n"
+        f"netscanctl: Jane: home; devices: host7 ({SEVEN}), a4:83:e7:00:00:99 (does not count)\n"
     )  # fmt: skip
     body = msgspec.json.decode(daemon.bodies[-1], type=PersonUpdate)
     assert body == PersonUpdate(add=[PersonDevice(mac=mac, counts=False) for mac in (SEVEN, "a4:83:e7:00:00:99")])
