@@ -189,6 +189,16 @@ def test_forget_does_not_ask_in_a_script(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert [one.mac[-2:] for one in daemon.devices] == ["08", "14"]
 
 
+def test_forget_names_the_merged_macs(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """By whichever MAC: all of them are forgotten."""
+    daemon.devices[0].merged_macs = ["7a:0c:52:e1:88:6e"]
+    shown = ctl.terminal("forget", "host7")
+    shown.until(f"Forget host7 ({SEVEN}) with the merged 7a:0c:52:e1:88:6e? [y/N]:")
+    shown.type("y\n")
+    ended, written = shown.end()
+    assert (ended, "with the merged 7a:0c:52:e1:88:6e: forgotten" in " ".join(written.split())) == (0, True)
+
+
 @pytest.mark.parametrize(("answer", "code", "message"), [("\n", 1, "cancelled"), ("y\n", 0, "forgotten")])
 def test_forget_asks_on_a_terminal(ctl: Ctl, daemon: FakeDaemon, answer: str, code: int, message: str) -> None:
     shown = ctl.terminal("forget", "host7")
