@@ -390,6 +390,9 @@ def _url_hint(url: str, error: OSError) -> str:
     return f"{start_hint()}; or check its [listen] tcp" if host in LOOPBACK else CHECK_URL
 
 
+SUDO = "run it with sudo"
+
+
 def admin_hint() -> str:
     """Return how a user of this host gets the role admin; there is no group without the service."""
     import grp  # only needed here
@@ -397,8 +400,8 @@ def admin_hint() -> str:
     try:
         grp.getgrnam(GROUP)
     except KeyError:
-        return "run it with sudo"
-    return f"join the group {GROUP} (as root: usermod -aG {GROUP} USER; then log in again)"
+        return SUDO
+    return f"{SUDO}, or join the group {GROUP} (as root: usermod -aG {GROUP} USER; then log in again)"
 
 
 def https_hint(daemon: Daemon) -> str:
@@ -439,8 +442,10 @@ def http_failure(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
     if status == 403:
         if " site " in message:  # a site does not allow it, with any role
             return NotPermitted(message)
-        hint = "use --socket on the daemon's host" if daemon.url else admin_hint()
-        return NotPermitted(message or "not permitted", f"use --token-file FILE, or {hint}")
+        message = message.removesuffix("; send a token with that role")
+        file = "use --token-file FILE"
+        hint = f"{file}, or use --socket on the daemon's host" if daemon.url else f"{admin_hint()}, or {file}"
+        return NotPermitted(message or "not permitted", hint)
     if status == 421 and message and daemon.url:
         name = urlsplit(daemon.url).hostname
         return Failure(message, f'on its host, add "{name}" to [access] allowed_hosts, and reload netscand')

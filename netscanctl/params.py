@@ -173,6 +173,10 @@ def matching(devices: Iterable[Device], text: str) -> list[Device]:
     return [device for device in listed if has_name(device, text)]
 
 
+class NoMatch(Failure):
+    """No device matches DEVICE."""
+
+
 def find_one(devices: Iterable[Device], text: str, conflicts: Iterable[Conflict] = ()) -> Device:
     """Return the device that matches `text`. Raises Failure unless exactly one does.
 
@@ -181,7 +185,7 @@ def find_one(devices: Iterable[Device], text: str, conflicts: Iterable[Conflict]
     found = matching(devices, text)
     if not found:
         search = f"netscanctl devices {shlex.quote(clean(text))}"
-        raise Failure(f'no device matches "{clean(text)}"', f"to search by part of a name: {search}")
+        raise NoMatch(f'no device matches "{clean(text)}"', f"to search by part of a name: {search}")
     if len(found) > 1:
         macs = ", ".join(clean(device.mac) for device in found[:8]) + (", …" if len(found) > 8 else "")
         disputed = {mac for conflict in conflicts if conflict.address == as_ip(text) for mac in conflict.macs}
@@ -222,9 +226,25 @@ def device_of(client: Client, text: str) -> Device:
     else:
         ip = as_ip(text)
         listed = client.read(client.get("/api/devices", {"ip": ip} if ip else {"name": text}), DeviceList)
-        found = find_one(listed.devices, text, listed.conflicts)
+        try:
+            found = find_one(listed.devices, text, listed.conflicts)
+        except NoMatch:
+            refuse_person(client, text)
+            raise
     client.site = found.site or client.site  # its MAC may be at other sites, too
     return found
+
+
+def refuse_person(client: Client, text: str) -> None:
+    """Raise NoMatch if the text is the name of a person."""
+    try:
+        people = client.read(client.get("/api/people"), PeopleList).people
+    except Failure:  # a hub, or a netscand without people
+        return
+    if any(person.name.casefold() == text.casefold() for person in people):
+        raise NoMatch(
+            f'"{clean(text)}" is a person, not a device', "to list people with their devices: netscanctl people"
+        )
 
 
 def networks_instead(client: Client, network: str) -> str:

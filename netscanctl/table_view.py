@@ -356,11 +356,12 @@ def _cut(line: str, columns: int) -> str:
 
 
 def is_match(device: Device, text: str) -> bool:
-    """Return whether a device contains a text; of its MAC, also without separators or with others."""
-    texts = [device.label, device.hostname, device.vendor, device.notes, device.mac, device.ip, device.status,
+    """Return whether a device contains a text; of its MACs, also without separators or with others."""
+    macs = (device.mac, *(device.merged_macs or ()))
+    texts = [device.label, device.hostname, device.vendor, device.notes, *macs, device.ip, device.status,
              kind_of(device), device.site or None, *device.kinds, *device.tags,
              *(address.ip for address in device.addresses)]  # fmt: skip
     if any(text.casefold() in one.casefold() for one in texts if one):
         return True
     digits = re.sub(r"[:.-]", "", text.lower())
-    return bool(re.fullmatch(r"[0-9a-f]{4,12}", digits)) and digits in device.mac.replace(":", "")
+    return bool(re.fullmatch(r"[0-9a-f]{4,12}", digits)) and any(digits in mac.replace(":", "") for mac in macs)

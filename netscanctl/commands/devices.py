@@ -47,8 +47,8 @@ def command(
                 now=datetime.now().astimezone(),
             )
         )
-        if text and not devices:
-            terminal.notice(f'no device matches "{clean(text)}"')
+        if query and not devices:
+            terminal.notice(f'no device matches "{clean(text)}"' if text else "no device matches")
         return
     from netscanctl import export
 

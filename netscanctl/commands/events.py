@@ -22,7 +22,9 @@ from netscand.protocol import EventList
 LAST = 500
 """Events without --limit and --since."""
 PAGE = 1000
-"""Events per request; the daemon allows 5,000."""
+"""Events per request."""
+MOST_LAST = 5000
+"""Maximum --limit without --since: the daemon's maximum per request."""
 
 
 @click.command("events", short_help="List events from the history.")
@@ -51,6 +53,8 @@ def command(
     tag: str | None, person: str | None, limit: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List events from the history, oldest first."""
+    if since is None and limit is not None and limit > MOST_LAST:
+        raise click.UsageError(f"--limit {limit}: expected at most {MOST_LAST} without --since; use --since 1w")
     client, terminal = session.client, session.terminal
     query = {"kind": ",".join(kinds)} if kinds else {}
     now = datetime.now().astimezone()

@@ -7,6 +7,7 @@ from netscanctl.cli import Session
 from netscanctl.client import Client, Failure, device_path
 from netscanctl.params import as_mac, device_argument, device_of, site_option
 from netscanctl.render import title
+from netscanctl.text import clean
 from netscand.protocol import Erased
 
 
@@ -36,7 +37,10 @@ def command(session: Session, device: str, history: bool, yes: bool) -> None:
 
 
 def _find(client: Client, text: str, history: bool) -> tuple[str, str]:
-    """Return the MAC and title of a device; with `history`, a MAC need be no device any more. Raises Failure."""
+    """Return the MAC of a device, and its title with the MACs merged into it. Raises Failure.
+
+    With `history`, a MAC need be no device any more.
+    """
     try:
         found = device_of(client, text)
     except Failure as failure:
@@ -44,4 +48,5 @@ def _find(client: Client, text: str, history: bool) -> tuple[str, str]:
         if mac is None or not history or failure.exit_code != Failure.exit_code:
             raise
         return mac, mac
-    return found.mac, title(found)
+    merged = f" with the merged {', '.join(map(clean, found.merged_macs))}" if found.merged_macs else ""
+    return found.mac, title(found) + merged

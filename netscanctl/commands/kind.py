@@ -1,5 +1,6 @@
 """`netscanctl kind DEVICE [KIND]`: prints or sets the kind of a device."""
 
+import re
 from typing import get_args
 
 import click
@@ -14,10 +15,23 @@ from netscand.protocol import Device, DeviceUpdate, Kind
 KINDS: tuple[Kind, ...] = get_args(Kind)
 AUTO = "auto"
 
+CHOICE = click.Choice([*KINDS, AUTO])
+
+
+def _parse(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """Return KIND as the API has it: in any case, and with a space or a hyphen, as `devices` and people write it."""
+    if text is None:
+        return None
+    return str(CHOICE.convert(re.sub("[ -]", "_", text.strip().lower()) or text, parameter, context))
+
+
+def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [kind for kind in (*KINDS, AUTO) if kind.startswith(incomplete)]
+
 
 @click.command("kind", short_help="Print or set the kind of a device.")
 @device_argument
-@click.argument("kind", required=False, type=click.Choice([*KINDS, AUTO]), metavar="[KIND]")
+@click.argument("kind", required=False, callback=_parse, shell_complete=_complete, metavar="[KIND]")
 @site_option
 @json_option
 @click.pass_obj

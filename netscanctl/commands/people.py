@@ -7,9 +7,9 @@ from urllib.parse import quote
 import click
 
 from netscanctl.cli import Session
-from netscanctl.client import Failure
+from netscanctl.client import Client, Failure, Usage
 from netscanctl.params import complete_device, complete_person, mac_of
-from netscanctl.render import NONE, Paint, moment, name_of, table
+from netscanctl.render import NONE, Paint, moment, name_of, table, title
 from netscanctl.text import clean
 from netscand.protocol import Device, DeviceList, PeopleList, Person, PersonDevice, PersonUpdate, encode
 
@@ -37,7 +37,7 @@ def command(context: click.Context, as_json: bool) -> None:
     if not people:
         terminal.notice("no people; to add one: netscanctl people add NAME DEVICE...")
         return
-    devices = {device.mac: device for device in client.read(client.get("/api/devices"), DeviceList).devices}
+    devices = _devices(client)
     terminal.write(people_table(people, devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
 
 
@@ -91,13 +91,23 @@ def remove(session: Session, name: str, devices: tuple[str, ...], as_json: bool)
 
 
 def _change(session: Session, name: str, update: PersonUpdate, as_json: bool) -> None:
+    for given in (name, update.name):
+        if isinstance(given, str) and not any(map(str.isalnum, given)):  # the API has no path for some of these
+            raise Usage(f'NAME "{clean(given)}": expected up to 64 characters, with a letter or a digit')
     client, terminal = session.client, session.terminal
     answer = client.patch(person_path(name), encode(update))
     person = client.read(answer, Person)
     if as_json:
         terminal.json(answer)
-    macs = ", ".join(clean(each.mac) + ("" if each.counts else " (does not count)") for each in person.devices)
-    terminal.notice(f"{clean(person.name)}: {clean(person.status)}; devices: {macs or 'none'}")
+    devices = {mac: title(device) for mac, device in _devices(client).items()} if person.devices else {}
+    named = ", ".join(
+        devices.get(each.mac, clean(each.mac)) + ("" if each.counts else " (does not count)") for each in person.devices
+    )
+    terminal.notice(f"{clean(person.name)}: {clean(person.status)}; devices: {named or 'none'}")
+
+
+def _devices(client: Client) -> dict[str, Device]:
+    return {device.mac: device for device in client.read(client.get("/api/devices"), DeviceList).devices}
 
 
 def person_path(name: str) -> str:

@@ -1,5 +1,6 @@
 """`netscanctl tag [DEVICE...] [+TAG...] [-TAG...]`: adds tags to devices and removes them, or lists tags."""
 
+import shlex
 from collections import Counter
 
 import click
@@ -10,6 +11,7 @@ from netscanctl.cli import Session
 from netscanctl.client import Client, Usage
 from netscanctl.params import (
     TAG_RULE,
+    NoMatch,
     complete_device,
     is_tag,
     mac_of,
@@ -65,14 +67,14 @@ def command(
     if not (added or removed):
         if as_json:
             raise click.UsageError("--json requires a +TAG or -TAG; to list devices: netscanctl devices --json")
-        macs = {mac_of(client, text) for text in given}
+        macs = {_mac_of(client, text) for text in given}
         found = [device for device in _listed(client, query) if not given or device.mac in macs]
         terminal.write(tags_table(found)) if any(device.tags for device in found) else terminal.notice("no tags")
         return
     if not (given or query or everyone):
         raise click.UsageError("Missing argument 'DEVICE...'; to select devices, see --help")
     update = DeviceUpdate(add_tags=added or UNSET, remove_tags=removed or UNSET)
-    macs_in_order = list(dict.fromkeys(mac_of(client, text) for text in given))
+    macs_in_order = list(dict.fromkeys(_mac_of(client, text) for text in given))
     if not given:
         found = _listed(client, query)
         if found and not yes:
@@ -87,6 +89,15 @@ def command(
             terminal.notice(f"{title(device)}: {clean(' '.join(device.tags)) or 'no tags'}")
     if not given:
         terminal.notice(f"tags of {len(macs_in_order)} devices changed" if macs_in_order else "no device matches")
+
+
+def _mac_of(client: Client, text: str) -> str:
+    try:
+        return mac_of(client, text)
+    except NoMatch as why:
+        if not is_tag(text):
+            raise
+        raise NoMatch(why.cause, f"{why.hint}; to add it as a tag: {shlex.quote(f'+{clean(text)}')}") from None
 
 
 def _listed(client: Client, query: dict[str, str]) -> list[Device]:

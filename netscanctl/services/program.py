@@ -79,8 +79,8 @@ class Program(Generic[T]):
         """Run the command line; the exit code says what happened."""
         arguments = self.parser().parse_args()
         try:
-            if arguments.check_config:
-                sys.exit(self._check(arguments.check_config))
+            if check := arguments.check_config:
+                sys.exit(self._check((arguments.config or DEFAULT) if check is True else check))
             path = arguments.config or DEFAULT
             connection, table = services_file.load(path, self.table, required=arguments.config is not None)
             open_log()
@@ -106,7 +106,14 @@ class Program(Generic[T]):
             metavar="FILE",
             help=f"configuration file (default {DEFAULT}, if it exists)",
         )
-        parser.add_argument("--check-config", type=Path, metavar="FILE", help="print errors in FILE, and exit")
+        parser.add_argument(
+            "--check-config",
+            type=Path,
+            nargs="?",
+            const=True,
+            metavar="FILE",
+            help=f"print errors in FILE (default: that of --config, else {DEFAULT}), and exit",
+        )
         parser.add_argument("--version", action="version", version=f"netscand-{self.name} {__version__}")
         return parser
 

@@ -14,7 +14,7 @@ from netscand.serve.http import HEADERS, Refused, answer, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import Scanner
 from netscand.serve.query import mac_of, struct_of
-from netscand.serve.rest import cleaned
+from netscand.serve.rest import cleaned, no_device
 from netscand.serve.summary import Summary
 
 
@@ -57,7 +57,7 @@ class PeopleApi:
         try:
             scanner.set_person(name, add, remove, new_name)
         except KeyError as missing:
-            raise Refused("not_found", f"no device {mac_text(missing.args[0])}") from None
+            raise no_device(missing.args[0], "a device that was not seen yet needs a label first") from None
         except Busy as full:
             raise Refused("bad_request", str(full)) from None
         if scanner.cursor != cursor:

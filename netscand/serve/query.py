@@ -156,14 +156,19 @@ class Searched:
 
     @property
     def words(self) -> str:
-        """MAC, names, label, notes, vendor, kind, addresses and tags as one text, separated by BETWEEN."""
+        """MACs, names, label, notes, vendor, kind, addresses and tags as one text, separated by BETWEEN."""
         if self._words is None:
             device = self.device
             kind = device.kind.replace("_", " ") if device.kind else None
-            texts = (device.mac, device.hostname, device.label, device.notes, device.vendor, kind)
+            texts = (*macs_of(device), device.hostname, device.label, device.notes, device.vendor, kind)
             ips = [address.ip for address in device.addresses]
             self._words = BETWEEN.join([*(word.casefold() for word in texts if word), *ips, *device.tags])
         return self._words
+
+
+def macs_of(device: protocol.Device) -> tuple[str, ...]:
+    """Return the MAC of a device, and those that were merged into it."""
+    return (device.mac, *(device.merged_macs or ()))
 
 
 class Change:
@@ -180,7 +185,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Filter; all fields must match. `text` is searched in MAC, addresses, names, label, notes, vendor, kind and tags.
+    """Filter; all fields must match. `text` is searched in MACs, addresses, names, label, notes, vendor, kind and tags.
 
     `network` is an id, or a prefix on any interface; `ip` and `name` must match completely.
     """
@@ -229,7 +234,7 @@ class Filter:
         return self.text is None or self.text in searched.words or self._in_mac(device)
 
     def _in_mac(self, device: protocol.Device) -> bool:
-        return self._digits is not None and self._digits in device.mac.replace(":", "")
+        return self._digits is not None and any(self._digits in mac.replace(":", "") for mac in macs_of(device))
 
     def device(self, device: protocol.Device) -> bool:
         """Return the same for a device that no other filter checks."""

@@ -134,7 +134,7 @@ class DeviceChanges:
         if old == mac:
             raise Refused("bad_request", f"take_from: {mac_text(mac)} is the device itself")
         if old is not None and old not in scanner.devices:
-            raise Refused("not_found", f"no device {mac_text(old)}")
+            raise no_device(old)
         self._check_budget(spender, now)
         cursor = scanner.cursor
         if old is not None:
@@ -146,7 +146,7 @@ class DeviceChanges:
         try:
             scanner.label(mac, changes)
         except KeyError:
-            raise Refused("not_found", f"no device {mac_text(mac)}") from None
+            raise no_device(mac) from None
         except Busy as full:
             raise Refused("busy", str(full)) from None
         device = scanner.devices[mac]
@@ -186,7 +186,7 @@ class DeviceChanges:
         try:
             networks = await self._scanner.wake(mac)
         except KeyError:
-            raise Refused("not_found", f"no device {mac_text(mac)}") from None
+            raise no_device(mac) from None
         except BadTarget as error:
             raise Refused("bad_request", f"{mac_text(mac)}: {error}") from None
         except Busy as busy:
@@ -199,7 +199,7 @@ class DeviceChanges:
         other = mac_of((await struct_of(request, protocol.MergeRequest, "merge request")).mac)
         for each in (mac, other):
             if each not in scanner.devices:
-                raise Refused("not_found", f"no device {mac_text(each)}")
+                raise no_device(each)
         _check_tags({*scanner.devices[mac].tags, *scanner.devices[other].tags})
         spender, now = (connection_of(request).account, other), monotonic()
         self._check_budget(spender, now)
@@ -235,7 +235,7 @@ class DeviceChanges:
             if is_there or archive is None:  # the events of a forgotten device can be deleted later
                 self._scanner.forget(mac)
         except KeyError:
-            raise Refused("not_found", f"no device {mac_text(mac)}") from None
+            raise no_device(mac) from None
         except ValueError as error:
             raise Refused("bad_request", f"{mac_text(mac)}: {error}") from None
         await self._hub.settled()
@@ -245,6 +245,13 @@ class DeviceChanges:
         if not count and not is_there:
             raise Refused("not_found", f"no device {mac_text(mac)}, and no event of one")
         return answer(protocol.Erased(events=count))
+
+
+def no_device(mac: Mac, hint: str = "") -> Refused:
+    """Return the refusal for a MAC that no device has, or that none can have."""
+    if mac[0] & 1 or not any(mac):
+        return Refused("not_found", f"{mac_text(mac)} is not the address of one device (multicast, or zero)")
+    return Refused("not_found", f"no device {mac_text(mac)}" + (f"; {hint}" if hint else ""))
 
 
 def prefers_minimal(request: web.Request) -> bool:
@@ -392,7 +399,7 @@ class Rest:
         mac = primary_of(request, self._scanner)
         device = self._scanner.devices.get(mac)
         if device is None:
-            raise Refused("not_found", f"no device {mac_text(mac)}")
+            raise no_device(mac)
         response = answer(await shown_wholly(device, self._scanner, self._hub, self._encoder, request))
         await self._hub.settled()
         return response

@@ -64,10 +64,14 @@ def test_the_kind_is_printed_and_set(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert (done.stdout, done.stderr) == ("access_point\n", 'netscanctl: reason: host name "[2Jap"\n')
     assert ctl.run("kind", "host7", "--json").returncode == 2
     assert "aquarium" in ctl.run("kind", "host7", "aquarium").stderr
+    assert ctl.run("kind", "host7", "").returncode == 2
     assert daemon.received == []
     assert ctl.run("kind", "host7", "tv").stderr == f"netscanctl: host7 ({SEVEN}): kind set to tv\n"
     ctl.run("kind", "host7", "auto")
     assert daemon.received == [DeviceUpdate(kind="tv"), DeviceUpdate(kind=None)]
+    for text in ("virtual machine", "Virtual-Machine", "VIRTUAL_MACHINE"):  # as `devices` and people write it
+        ctl.run("kind", "host7", text)
+    assert daemon.received[2:] == [DeviceUpdate(kind="virtual_machine")] * 3
 
 
 def test_notes_are_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -115,8 +119,11 @@ def test_annotating_an_unknown_device_fails(ctl: Ctl, args: list[str]) -> None:
 
 
 def test_a_403_says_how_to_become_admin(ctl: Ctl, daemon: FakeDaemon) -> None:
-    daemon.refuse(403, "forbidden", "this needs the role admin", f"/api/devices/{SEVEN}")
-    expected = f"this needs the role admin; use --token-file FILE, or {admin_hint()}"
+    """What a user of this host can do first: a token is for other hosts."""
+    message = "this needs the role admin; send a token with that role"
+    daemon.refuse(403, "forbidden", message, f"/api/devices/{SEVEN}")
+    expected = f"this needs the role admin; {admin_hint()}, or use --token-file FILE"
+    assert admin_hint().startswith("run it with sudo")
     assert " ".join(ctl.fails(4, "known", SEVEN).split()) == expected
 
 
@@ -180,6 +187,16 @@ def test_forget_does_not_ask_in_a_script(ctl: Ctl, daemon: FakeDaemon) -> None:
         f"history; to delete them, too: netscanctl forget --history {SEVEN}\n"
     )
     assert [one.mac[-2:] for one in daemon.devices] == ["08", "14"]
+
+
+def test_forget_names_the_merged_macs(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """By whichever MAC: all of them are forgotten."""
+    daemon.devices[0].merged_macs = ["7a:0c:52:e1:88:6e"]
+    shown = ctl.terminal("forget", "host7")
+    shown.until(f"Forget host7 ({SEVEN}) with the merged 7a:0c:52:e1:88:6e? [y/N]:")
+    shown.type("y\n")
+    ended, written = shown.end()
+    assert (ended, "with the merged 7a:0c:52:e1:88:6e: forgotten" in " ".join(written.split())) == (0, True)
 
 
 @pytest.mark.parametrize(("answer", "code", "message"), [("\n", 1, "cancelled"), ("y\n", 0, "forgotten")])

@@ -42,6 +42,15 @@ def test_events_are_printed_as_in_watch_oldest_first(ctl: Ctl, eventful: FakeDae
     assert eventful.requests[-1][2] == {"last": "500"}
 
 
+def test_a_limit_above_that_of_the_daemon_needs_since(ctl: Ctl, eventful: FakeDaemon) -> None:
+    done = ctl.run("events", "--limit", "5001")
+    assert done.returncode == 2
+    assert "--limit 5001: expected at most 5000 without --since; use --since 1w" in done.stderr
+    assert eventful.requests == []
+    assert ctl.run("events", "--limit", "5000").returncode == 0
+    assert ctl.run("events", "--limit", "5001", "--since", "k3f9-1").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("args", "query", "found"),
     [(["--limit", "1"], {"last": "1"}, ["offline 08"]),

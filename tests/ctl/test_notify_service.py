@@ -450,6 +450,8 @@ def test_dry_run_prints_what_a_day_would_have_sent(service: Running, daemon: Fak
         ('[notify.channel.a]\nsecret_file = "/nonexistent"\nwebhook = "https://x"\n', "cannot be read: No such file"),
         ("[notify.channel.a]\napprise = true\n", "secret_file is missing: a file with the URLs of Apprise"),
         ('[notify.rule.a]\nchannels = ["phone"]\n', "channels 'phone': no such channel; the channels are: none"),
+        ('[notify.rule.a]\npeople = ["Jane"]\n', "rule.a: people ['Jane']: no kind is about people; add kinds, such"),
+        ('[notify.rule.a]\npeople = ["J"]\nkinds = ["person_home"]\nknown = false\n', "people and known exclude"),
         ('[notify.rule.a]\nfor = "soon"\n', "[notify.rule.a] for 'soon': expected a duration of up to 30 days"),
         ('[notify.rule.a]\nquiet = ["7-8"]\n', "expected hours in local time, such as 22:00-07:00"),
         ('[notify.rule.a]\nquiet = ["07:00-22:00", "22:00-07:00"]\n', "covers the whole day"),

@@ -45,6 +45,7 @@ def test_a_text_without_matches_is_reported_and_succeeds(ctl: Ctl) -> None:
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
     assert done.stderr == 'netscanctl: no device matches "nosuchthing"\n'
     assert ctl.run("devices", "nosuchthing", "--format", "csv").stderr == ""
+    assert ctl.run("devices", "--unknown").stderr == "netscanctl: no device matches\n"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`netscanctl people`, and people in `watch`, `wait-for` and the services."""
 
 import json
+import re
 
 import msgspec
 import pytest
@@ -54,7 +55,7 @@ def test_devices_are_added_and_removed(ctl: Ctl, daemon: FakeDaemon) -> None:
     serve(daemon, person())
     done = ctl.run("people", "add", "Jane", "host7", "a4:83:e7:00:00:99", "--not-counting")
     assert done.stderr == (
-        f"netscanctl: Jane: home; devices: {SEVEN}, a4:83:e7:00:00:99 (does not count)\n"
+        f"netscanctl: Jane: home; devices: host7 ({SEVEN}), a4:83:e7:00:00:99 (does not count)\n"
     )  # fmt: skip
     body = msgspec.json.decode(daemon.bodies[-1], type=PersonUpdate)
     assert body == PersonUpdate(add=[PersonDevice(mac=mac, counts=False) for mac in (SEVEN, "a4:83:e7:00:00:99")])
@@ -69,6 +70,17 @@ def test_devices_are_added_and_removed(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert msgspec.json.decode(daemon.bodies[-1], type=PersonUpdate) == PersonUpdate(name="Jane Doe")
 
 
+@pytest.mark.parametrize("args", [("add", ""), ("add", ".."), ("rename", "", "Jane"), ("rename", "Jane", " ")], ids=str)
+def test_a_name_without_letters_is_a_usage_error(ctl: Ctl, daemon: FakeDaemon, args: tuple[str, ...]) -> None:
+    """Not a path that netscand does not have."""
+    done = ctl.run("people", *args)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r'netscanctl: NAME "( |\.\.)?": expected up to 64 characters, with a letter or a digit\n', done.stderr
+    )
+    assert daemon.bodies == []
+
+
 def test_a_hub_and_an_older_netscand_have_no_people(ctl: Ctl, daemon: FakeDaemon) -> None:
     error = protocol.Refusal(code="not_found", message="no such resource")
     for path in ("people", "suggestions"):
@@ -79,6 +91,15 @@ def test_a_hub_and_an_older_netscand_have_no_people(ctl: Ctl, daemon: FakeDaemon
         assert done.stderr.endswith(
             " does not have this; ask netscand at a site if this is a hub of sites, else upgrade netscand\n"
         )
+
+
+def test_a_person_is_no_device(ctl: Ctl, daemon: FakeDaemon) -> None:
+    serve(daemon, person())
+    for command in (("show", "jane"), ("label", "jane", "x"), ("wake", "jane"), ("people", "add", "Tom", "jane")):
+        assert ctl.fails(1, *command) == (
+            '"jane" is a person, not a device; to list people with their devices: netscanctl people'
+        )
+    assert 'no device matches "tom"' in ctl.fails(1, "show", "tom")
 
 
 def test_events_of_a_person_are_listed(ctl: Ctl, daemon: FakeDaemon) -> None:

@@ -194,7 +194,8 @@ async def test_metrics_are_served_on_loopback() -> None:
 def test_an_invalid_file_is_refused_with_what_to_do(recorder: Running, text: str, expected: str) -> None:
     """By --check-config and at the start, with the same words: table, key, value and what was expected."""
     recorder.config.write_text(text)
-    for args in (("--check-config", str(recorder.config)), ("--config", str(recorder.config))):
+    config = str(recorder.config)
+    for args in (("--check-config", config), ("--config", config, "--check-config"), ("--config", config)):
         process = recorder.start(*args)
         errors = process.communicate(timeout=DEADLINE)[1]
         assert process.returncode == 78

@@ -170,6 +170,13 @@ def test_a_larger_screen_ends_at_the_last_device() -> None:
     assert "of 20" not in "".join(lines(table, 40))
 
 
+def test_a_search_finds_a_merged_mac() -> None:
+    table = showing(device(1), device(2, merged_macs=["7a:0c:52:e1:88:6e"]))
+    for text in ("7a:0c", "7A0C52", "7a-0c-52"):
+        assert numbers(press(table, "/", *text)) == [2], text
+        press(table, "\x1b")
+
+
 def test_a_change_does_not_move_what_is_scrolled_to() -> None:
     table = showing(*MANY)
     before = numbers(press(table, " "))

@@ -37,6 +37,15 @@ def test_a_wrong_command_changes_nothing(ctl: Ctl, daemon: FakeDaemon, args: lis
     assert daemon.received == []
 
 
+@pytest.mark.parametrize("words", [("host7", "media"), ("host7", "+new", "media")], ids=str)
+def test_a_tag_without_a_sign_is_explained(ctl: Ctl, daemon: FakeDaemon, words: tuple[str, ...]) -> None:
+    said = ctl.fails(1, "tag", *words)
+    assert 'no device matches "media"' in said
+    assert said.endswith("; to add it as a tag: +media")
+    assert "as a tag" not in ctl.fails(1, "tag", *words[:-1], "my tv")
+    assert daemon.received == []
+
+
 def test_options_select_the_devices(ctl: Ctl, daemon: FakeDaemon) -> None:
     for one in daemon.devices:
         one.tags = ["old"]

@@ -32,6 +32,15 @@ def test_text_is_searched_case_insensitively() -> None:
     assert not Filter(None, "printer").device(device)
 
 
+def test_a_merged_mac_is_found_in_any_notation() -> None:
+    device = told()
+    for text in ("7a:0c:52", "7a0c52", "7a-0c-52-e1-88-6e", "7a0c.52e1"):
+        assert not Filter(None, text).device(device), text
+    device.merged_macs = ["7a:0c:52:e1:88:6e"]
+    for text in ("7a:0c:52", "7a0c52", "7a-0c-52-e1-88-6e", "7a0c.52e1"):
+        assert Filter(None, text).device(device), text
+
+
 def test_no_text_is_found_across_two_words() -> None:
     device = told()
     device.hostname, device.label = "ab", "cd"

@@ -295,6 +295,18 @@ def test_one_device_is_found_by_its_mac(tmp_path: Path) -> None:
     assert ask(tmp_path, "GET", "/api/devices/A4-83-00-00-00-01")[1]["ip"] == "10.0.0.11"
     status, body = ask(tmp_path, "GET", "/api/devices/aa:bb:cc:dd:ee:ff")
     assert (status, body["error"]) == (404, {"code": "not_found", "message": "no device aa:bb:cc:dd:ee:ff"})
+    for group in ("01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"):
+        for method, changes in (("GET", {}), ("PATCH", {"body": b'{"label": "x"}', "headers": JSON})):
+            status, body = ask(tmp_path, method, f"/api/devices/{group}", **changes)
+            message = f"{group} is not the address of one device (multicast, or zero)"
+            assert (status, body["error"]) == (404, {"code": "not_found", "message": message})
+
+
+def test_a_person_gets_no_device_that_was_never_seen(tmp_path: Path) -> None:
+    body = b'{"add": [{"mac": "aa:bb:cc:dd:ee:ff"}]}'
+    status, answer = ask(tmp_path, "PATCH", "/api/people/Jane", body=body, headers=JSON)
+    message = "no device aa:bb:cc:dd:ee:ff; a device that was not seen yet needs a label first"
+    assert (status, answer["error"]) == (404, {"code": "not_found", "message": message})
 
 
 def test_networks_show_why_and_how_they_are_scanned(tmp_path: Path) -> None:

@@ -179,6 +179,19 @@ def test_a_device_that_was_never_seen_has_no_age(page: Page) -> None:
     assert "2026-01-01T09" not in as_csv(msgspec.convert(devices, list[protocol.Device]))
 
 
+def test_a_search_finds_a_merged_mac(page: Page) -> None:
+    body = """
+    const devices = [device(1), device(2, { merged_macs: ['7a:0c:52:e1:88:6e'] })];
+    return ['7a:0c:52', '7A0C52', '7a-0c-52', '7a0c.52e1', '7a0c53'].map((text) => {
+      const view = new View();
+      Object.assign(view.query, { text });
+      view.make(new Map(devices.map((one) => [one.mac, one])));
+      return view.rows.map((one) => one.ip).join();
+    });
+    """
+    assert run(page, body) == ["10.0.0.2"] * 4 + [""]
+
+
 def test_the_counts_leave_this_host_out_and_follow_the_filters(page: Page) -> None:
     """By presence, of those that fit search and network."""
     body = """

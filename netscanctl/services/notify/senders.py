@@ -5,6 +5,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import smtplib
 import socket
 import ssl
@@ -135,7 +136,8 @@ async def post(url: str, body: bytes, headers: dict[str, str], tls: ssl.SSLConte
     except TimeoutError:
         raise TryAgain(f"no answer within {TIMEOUT:g} s") from None
     except aiohttp.ClientError as error:
-        raise TryAgain(f"connection failed: {clean(error, 200)}") from None
+        words = re.sub(r" ssl:(<[^>]*>|\w+)", "", str(error))  # aiohttp names an object of Python there
+        raise TryAgain(f"connection failed: {clean(words, 200)}") from None
     if status < 300:
         return
     sentence = f"answered {status}{f' ({words})' if words else ''}"

@@ -210,10 +210,22 @@ def faults(table: Notify, credentials: Path | None) -> Iterable[str]:
     for name, rule in table.rule.items():
         if not NAME.fullmatch(name):
             yield f"rule.{name}: expected a name of 1 to 32 letters, digits, - or _"
+        yield from (f"rule.{name}: {fault}" for fault in _people_faults(rule))
         for channel_name in rule.channels:
             if channel_name not in table.channels:
                 known = ", ".join(table.channels) or "none"
                 yield f"rule.{name}: channels {channel_name!r}: no such channel; the channels are: {known}"
+
+
+def _people_faults(rule: Rule) -> Iterator[str]:
+    """Yield why a rule about people would never match: an event is about a person or about a device."""
+    if not rule.people:
+        return
+    if not any(kind.startswith("person_") for kind in rule.kinds):
+        yield f'people {list(rule.people)}: no kind is about people; add kinds, such as ["person_home", "person_away"]'
+    about_devices = {"devices": rule.devices, "tags": rule.tags, "known": rule.known is not None}
+    for key in (key for key, given in about_devices.items() if given):
+        yield f"people and {key} exclude each other: no event is about a person and a device; write two rules"
 
 
 def _channel_faults(name: str, channel: Channel, credentials: Path | None) -> Iterator[str]:

@@ -57,10 +57,13 @@ export function words(text) {
 /** Return whether a device is one that the user did not mark as known; this host needs no mark. */
 export const isNotKnown = (device) => !device.known && !device.kinds.includes("self");
 
+/** Return the MAC of a device, and those that were merged into it. */
+const macsOf = (device) => [device.mac, ...(device.merged_macs || [])];
+
 /** Return the text that a search looks in. */
 function haystack(device) {
-  const parts = [device.site, device.mac, device.hostname, device.label, device.notes, vendorOf(device), device.kinds.join(" "),
-    deviceKindOf(device), (device.tags || []).join(" ")];
+  const parts = [device.site, ...macsOf(device), device.hostname, device.label, device.notes, vendorOf(device),
+    device.kinds.join(" "), deviceKindOf(device), (device.tags || []).join(" ")];
   for (const address of device.addresses) parts.push(address.ip);
   return parts.filter(Boolean).join("\n").toLowerCase();
 }
@@ -97,7 +100,7 @@ export class View {
     for (const [key, device] of devices) {
       let note = this.notes.get(key);
       if (!note) {
-        const digits = device.mac.replaceAll(":", "");
+        const digits = macsOf(device).join("\n").replaceAll(":", "");
         note = { device, digits, text: haystack(device), key: keyOf(device), order: ipKey(device) ?? Infinity };
         this.notes.set(key, note);
       }
