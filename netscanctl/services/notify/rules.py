@@ -51,6 +51,8 @@ PRESENT = {"discovered": True, "online": True, "offline": False, "network_up": T
            "network_down": False, "network_silent": False, "person_home": True, "person_away": False}  # fmt: skip
 """Kinds where a later event makes an earlier one untrue."""
 STATUS = ("discovered", "online", "offline")
+BATCH = "\0"
+"""Takes the place of a subject for the batch of a rule."""
 
 
 class Engine:
@@ -65,9 +67,8 @@ class Engine:
         self._channels = tuple(channels)
         self._compose = compose
         self._zone = zone
-        self._agenda: list[tuple[float, int, str, str | None]] = []
-        """Heap of what is due: time, number, rule, slot (None: the batch)."""
-        self._number = 0
+        self._agenda: list[tuple[float, str, str]] = []
+        """Heap of what is due: time, rule, and subject or BATCH. Nothing else decides the order: a restart keeps it."""
         self._messages: list[tuple[str, Message]] = []
         state.rules = {name: state.rules.get(name, RuleState()) for name in rules}
         self._schedule_all()
@@ -280,7 +281,7 @@ class Engine:
             due, together = now + max(digest, GATHER), digest > 0
             quiet = quiet_until(self._rules[name].quiet, due, self._zone)
             state.batch = Batch(entries=[], due=quiet or due, together=together or quiet is not None)
-            self._schedule(state.batch.due, name, None)
+            self._schedule(state.batch.due, name, BATCH)
         if len(state.batch.entries) < MOST_ENTRIES:
             state.batch.entries.append(entry)
         else:
@@ -297,9 +298,8 @@ class Engine:
 
     # ---- what is due
 
-    def _schedule(self, due: float, name: str, subject: str | None) -> None:
-        self._number += 1
-        heapq.heappush(self._agenda, (due, self._number, name, subject))
+    def _schedule(self, due: float, name: str, subject: str) -> None:
+        heapq.heappush(self._agenda, (due, name, subject))
 
     def _schedule_all(self) -> None:
         self._agenda = []
@@ -310,15 +310,15 @@ class Engine:
                 if slot.postponed is not None:
                     self._schedule(slot.release_at, name, subject)
             if state.batch is not None:
-                self._schedule(state.batch.due, name, None)
+                self._schedule(state.batch.due, name, BATCH)
 
     def _do_due(self, now: float) -> None:
         """Do everything that is due by now, in its order. An agenda item that was overtaken finds nothing to do."""
         while self._agenda and self._agenda[0][0] <= now:
-            due, _, name, subject = heapq.heappop(self._agenda)
+            due, name, subject = heapq.heappop(self._agenda)
             state = self.state.rules[name]
             self.state.now = max(self.state.now, due)
-            if subject is None:
+            if subject == BATCH:
                 if state.batch is not None and state.batch.due <= due:
                     batch, state.batch = state.batch, None
                     self._send(name, batch)
