@@ -262,8 +262,8 @@ def _descriptors(pid: int) -> int:
 
 
 def _settled(pid: int, before: int) -> int:
-    """Descriptors, some seconds after the attack if they do not come back at once."""
-    ends = time.monotonic() + 5
+    """Descriptors, once they are back as before: what the kernel took of each connection is read to its end first."""
+    ends = time.monotonic() + DEADLINE
     while (now := _descriptors(pid)) > before and time.monotonic() < ends:
         time.sleep(0.05)
     return now
