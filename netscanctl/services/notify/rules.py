@@ -52,7 +52,7 @@ PRESENT = {"discovered": True, "online": True, "offline": False, "network_up": T
 """Kinds where a later event makes an earlier one untrue."""
 STATUS = ("discovered", "online", "offline")
 BATCH = "\0"
-"""Takes the place of a subject for the batch of a rule."""
+"""Instead of a subject: the batch of a rule."""
 
 
 class Engine:
