@@ -305,5 +305,5 @@ NETWORK_BROADCASTS = Budget(
 WHOLE_SCANS, ACCOUNTS = 2, 3
 """Scans of all networks that an account may request at once; accounts that may do so on one network."""
 
-UNREAD = Budget("unread_bytes", "daemon", "bytes kept to send to clients, or received from them", 24 * 2**20, 0.0)
+UNREAD = Budget("unread_bytes", "daemon", "bytes kept to send to clients, or received from them", 18 * 2**20, 0.0)
 """Counted, not taken from a bucket: bytes that are read become free again."""

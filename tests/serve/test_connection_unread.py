@@ -296,7 +296,7 @@ def test_the_largest_account_loses_its_largest_connection() -> None:
     budgets = Budgets()
     limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64, budgets=budgets)
     theirs = [Holding(limiter, "mallory", size * MIB) for size in (1, 9, 3, 7, 2)]
-    others = [Holding(limiter, "alice", 10 * MIB), Holding(limiter, "root", 500 * MIB, privileged=True)]
+    others = [Holding(limiter, "alice", 4 * MIB), Holding(limiter, "root", 500 * MIB, privileged=True)]
     limiter.check_unread(100.0)
     assert [each.gone for each in (*theirs, *others)] == [False, True, *[False] * 5]
     assert budgets.limiting(100.0) == (UNREAD.name,)
