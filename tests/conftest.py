@@ -3,8 +3,10 @@
 import asyncio
 import inspect
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,6 +30,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long`, `--home-assistant`."""
     parser.addoption("--long", action="store_true", help="also run the thousands (tests marked long)")
     parser.addoption("--home-assistant", action="store_true", help="run the tests with a real Home Assistant")
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends the run as Ctrl-C does: otherwise pytest dies at once, or only a test of a lab ends, as failed."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

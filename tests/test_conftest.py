@@ -41,6 +41,20 @@ async def test_runs(one):
     await asyncio.sleep(0)
     assert one == 2
 """
+IS_ENDED = """
+import os, pathlib, pytest, signal
+
+@pytest.fixture
+def tidied():
+    yield
+    pathlib.Path("tidied").touch()
+
+def test_is_ended(tidied):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def test_does_not_begin():
+    pathlib.Path("begun").touch()
+"""
 SKIPS_WHOLLY = 'import pytest\npytest.skip("all of it", allow_module_level=True)\n'
 
 
@@ -101,3 +115,11 @@ def test_an_async_test_runs_to_its_end(tmp_path: Path) -> None:
     assert (code, "1 failed" in said) == (1, True), said
     code, said = outcome(tmp_path, FAILS_LATE.replace("== 2", "== 1"))
     assert (code, "1 passed" in said) == (0, True), said
+
+
+def test_sigterm_ends_the_run_and_tidies_up(tmp_path: Path) -> None:
+    """As Ctrl-C does: fixtures end what they began, and no other test begins."""
+    code, said = run(tmp_path, IS_ENDED)
+    assert code == pytest.ExitCode.INTERRUPTED, said
+    assert {path.name for path in tmp_path.iterdir()} >= {"tidied"}
+    assert not (tmp_path / "begun").exists()

@@ -187,7 +187,8 @@ def main() -> None:
     waits, asker, subscriber = Waits(pid), Asker(path), Subscriber(path)
     for thread in (waits, asker, subscriber):
         thread.start()
-    subscriber.ready.wait()
+    if not subscriber.ready.wait(LONGEST):
+        raise SystemExit(f"no snapshot within {LONGEST:g} s")
     print("{}", flush=True)
     events_from = 0
     for line in sys.stdin:
