@@ -306,5 +306,5 @@ WHOLE_SCANS, ACCOUNTS = 2, 3
 """Scans of all networks that an account may request at once; accounts that may do so on one network."""
 
 UNREAD = Budget("unread_bytes", "daemon", "bytes kept to send to clients, or received from them", 18 * 2**20, 0.0)
-"""Counted, not taken from a bucket: bytes that are read become free again. For 1,080 connections of 18 accounts with unread
-answers, the process grows by about three times as much (tests/attacks/test_connections.py)."""
+"""Counted, not taken from a bucket: bytes that are read become free again. For 1,080 connections of 18 accounts with
+unread answers, the process grows by about three times as much (tests/attacks/test_connections.py)."""
