@@ -288,6 +288,29 @@ def test_what_tests_borrow_is_found_by_every_user(checkout: Checkout, service: s
     assert str(path) in checkout.calls("path").split(":")
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_package_that_did_not_arrive_is_fetched_again(checkout: Checkout, failures: int) -> None:
+    """One of hundreds of files, or a mirror that changed between the list and the file. If it fails again, apt's word is shown."""
+    checkout.everything()
+    (checkout.programs / "nmap").unlink()
+    failed, nmap = checkout.notes / "failed", checkout.programs / "nmap"
+    checkout.program(
+        "apt-get",
+        f"""case "$*" in *--assume-no*) ;; *install*)
+        echo >>{failed}; read -r _ <{failed}
+        if [ $(stat -c %s {failed}) -le {failures} ]; then echo 'E: Failed to fetch http://mirror/nmap.deb  404  Not Found'; exit 100; fi
+        echo '#!/bin/sh' >{nmap}; chmod 755 {nmap} ;; esac""",
+    )
+    done = checkout.run("setup", "--test")
+    assert checkout.calls("apt-get").count("install -y") == 2
+    assert checkout.calls("apt-get").splitlines()[-2].endswith("update")  # between the two
+    if failures == 1:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1
+        assert "Failed to fetch http://mirror/nmap.deb  404  Not Found" in done.stderr.splitlines()[-1]
+
+
 def test_a_list_of_packages_is_named_where_there_is_no_apt(checkout: Checkout) -> None:
     checkout.everything()
     (checkout.programs / "nmap").unlink()
