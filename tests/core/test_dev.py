@@ -290,7 +290,7 @@ def test_what_tests_borrow_is_found_by_every_user(checkout: Checkout, service: s
 
 @pytest.mark.parametrize("failures", [1, 2])
 def test_a_package_that_did_not_arrive_is_fetched_again(checkout: Checkout, failures: int) -> None:
-    """One of hundreds of files, or a mirror that changed between the list and the file. If it fails again, apt's word is shown."""
+    """One of hundreds, or the mirror changed after its lists were fetched. If it fails again, apt's error is shown."""
     checkout.everything()
     (checkout.programs / "nmap").unlink()
     failed, nmap = checkout.notes / "failed", checkout.programs / "nmap"
@@ -298,7 +298,10 @@ def test_a_package_that_did_not_arrive_is_fetched_again(checkout: Checkout, fail
         "apt-get",
         f"""case "$*" in *--assume-no*) ;; *install*)
         echo >>{failed}; read -r _ <{failed}
-        if [ $(stat -c %s {failed}) -le {failures} ]; then echo 'E: Failed to fetch http://mirror/nmap.deb  404  Not Found'; exit 100; fi
+        if [ $(stat -c %s {failed}) -le {failures} ]; then
+            echo 'E: Failed to fetch http://mirror/nmap.deb  404  Not Found'
+            exit 100
+        fi
         echo '#!/bin/sh' >{nmap}; chmod 755 {nmap} ;; esac""",
     )
     done = checkout.run("setup", "--test")
