@@ -451,7 +451,7 @@ class Engine:
                 self._refusals_logged[refused.network] = now
                 log.warning("cannot send: %s", refused)
             self._refused[refused.network] = refused.message
-            self._planner.failed(refused.network, refused.message, now)
+            self._planner.failed({refused.network: refused.message}, now)
             return False
         left = set(map(id, behind))
         sent = 0

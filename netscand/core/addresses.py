@@ -78,9 +78,10 @@ class Addresses:
         scanned = list(networks)
         for network in scanned:
             holders = self._holders.setdefault(network.id, {})
-            for ip in network.ours:  # another device may have been seen there before this host got the address
-                if ip in holders and not holders[ip].is_self:
-                    del holders[ip]
+            ours = network.ours  # another device may have been seen there before this host got the address
+            fewer, more = (holders, ours) if len(holders) < len(ours) else (ours, holders)
+            for ip in [ip for ip in fewer if ip in more and not holders[ip].is_self]:
+                del holders[ip]
         self.guards.open(scanned)
 
     def holder(self, network: str, ip: Ip | None) -> Device | None:
@@ -148,6 +149,18 @@ class Addresses:
         holders = self._holders.get(address.network, {})
         if holders.get(address.ip) is device:
             del holders[address.ip]
+
+    def replace(self, device: Device, addresses: Collection[Address]) -> None:
+        """Bind these addresses to a device instead of all that it has, without an event."""
+        for old in device.addresses:
+            holders = self._holders.get(old.network, {})
+            if holders.get(old.ip) is device:
+                del holders[old.ip]
+        device.addresses[:] = addresses
+        for new in addresses:
+            self._holders.setdefault(new.network, {})[new.ip] = device
+        self._counts.place(device)
+        choose_main(device)
 
     # ---- observations -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from netscand.core.limits import is_resident
 from netscand.core.model import Device, Evidence, Ip, Mac, Network, Observation, Probe
+from netscand.core.networks import united
 from netscand.core.ratelimit import (
     CLAIMS,
     CLAIMS_ON_STRANGERS,
@@ -54,7 +55,7 @@ class Guards:
         """Set the scanned networks, which have this host's own addresses."""
         self._ours = {}
         for network in networks:
-            self._ours[network.index] = self._ours.get(network.index, frozenset()) | network.ours
+            self._ours[network.index] = united(self._ours.get(network.index, frozenset()), network.ours)
 
     def is_ours(self, network: Network, ip: Ip) -> bool:
         """Return whether an address is this host's own."""

@@ -1,7 +1,7 @@
 """Due checks of each device: probes of silent devices, changes of status, detection of a network outage."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from enum import Enum, auto
 from heapq import heappop, heappush
@@ -362,9 +362,9 @@ class DueChecks:
             device.presence.record_sent(now, broadcast=probe.mac is None or probe.as_request)
             self._schedule(device)
 
-    def drop_all_probes(self, network: str, now: float) -> None:
-        """Drop all queued probes of a network that cannot be probed."""
-        lanes = [lane for lane in self.probe_queue if lane.network == network]
+    def drop_all_probes(self, networks: Container[str], now: float) -> None:
+        """Drop all queued probes of networks that cannot be probed."""
+        lanes = [lane for lane in self.probe_queue if lane.network in networks]
         self.drop_probes([probe for lane in lanes for probe in self.probe_queue.pop(lane)], now)
 
     def drop_probes(self, probes: Iterable[Probe], now: float) -> None:

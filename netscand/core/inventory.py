@@ -517,6 +517,7 @@ class Inventory(DueChecks):
         )
         self.addresses.open(network for network in self.networks.values() if network.state in SCANNED)
         events: list[Event] = []
+        self._unsettled = {name: until for name, until in self._unsettled.items() if until > now}
         up = {network.id for network in self.networks.values() if network.state in SCANNED}
         # Networks that went down first: a renamed network is published as the end of one and the start of another.
         for network_id in sorted(
@@ -532,7 +533,6 @@ class Inventory(DueChecks):
                 self.outage.end(network_id, now)
                 reason = new.why if new else "the address or the interface is gone"
                 if was and not self.budgets.take(FLAPS, network_id, now):
-                    self._unsettled = {name: until for name, until in self._unsettled.items() if until > now}
                     self._unsettled[network_id] = now + UNSETTLED
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
                 if to := next((each for each in stand_ins.get(network_id, ()) if each in up), None):

@@ -163,8 +163,9 @@ class Network:
     """Minimum and maximum patience here, in seconds; None: `[presence] patience`."""
     own6: Ip | None = None
     """This host's link-local IPv6 address on the interface, the sender of IPv6 probes; None: IPv6 is not probed."""
-    further: frozenset[Ip] = frozenset()
-    """All other addresses of this host on that interface, of IPv4 and IPv6."""
+    own_ips: frozenset[Ip] = frozenset()
+    """All addresses of this host on that interface, of IPv4 and IPv6: one object for all its networks, which may be
+    thousands."""
     prefixes6: tuple[IPv6Network, ...] = ()
     """Prefixes of this host's other IPv6 addresses on that interface, ascending."""
     excluded: tuple[IPv4Network, ...] = ()
@@ -189,8 +190,10 @@ class Network:
 
     @property
     def ours(self) -> frozenset[Ip]:
-        """All addresses of this host on that interface."""
-        return self.further | {self.own} if self.own6 is None else self.further | {self.own, self.own6}
+        """All addresses of this host on that interface, `own` and `own6` always among them."""
+        if self.own in self.own_ips and (self.own6 is None or self.own6 in self.own_ips):
+            return self.own_ips
+        return self.own_ips | {self.own} if self.own6 is None else self.own_ips | {self.own, self.own6}
 
     @property
     def offsets(self) -> Sequence[int]:

@@ -1,7 +1,9 @@
 """Networks: lookup by address, where to probe a device, and the rules of presence of each network."""
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable
+from functools import lru_cache
 from math import inf
 
 from netscand.core.model import Address, Device, Ip, Network, NetworkState, Probe, Status
@@ -156,6 +158,31 @@ class NetworkTable:
                 table.setdefault(network.index, []).append(row)
         # The longest prefix first, so that an address in two nested networks belongs to the inner one.
         self._at = {index: tuple(sorted(rows, key=lambda row: -row[1])) for index, rows in table.items()}
+
+
+@lru_cache(maxsize=2)  # the networks of an interface share both sets
+def without(ips: frozenset[Ip], others: frozenset[Ip]) -> frozenset[Ip]:
+    """Return the addresses that are not among the `others`."""
+    return ips - others
+
+
+@lru_cache(maxsize=2)
+def united(ips: frozenset[Ip], others: frozenset[Ip]) -> frozenset[Ip]:
+    """Return the addresses of both sets: one object for all networks that share them."""
+    return ips if others <= ips else ips | others
+
+
+@lru_cache(maxsize=2)
+def _v4(ips: frozenset[Ip]) -> list[Ip]:
+    return sorted(ip for ip in ips if len(ip) == 4)
+
+
+def own_v4(network: Network) -> list[Ip]:
+    """Return this host's IPv4 addresses in a network, `own` first, then ascending."""
+    ips = _v4(network.ours)
+    first = bisect_left(ips, network.cidr.network_address.packed)
+    last = bisect_right(ips, network.cidr.broadcast_address.packed)
+    return [network.own, *(ip for ip in ips[first:last] if ip != network.own)]
 
 
 def is_on(device: Device, network: str, interface: int | None) -> bool:

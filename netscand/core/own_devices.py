@@ -1,13 +1,13 @@
 """Own devices: those of this host, online while their interface is up, and never probed."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from functools import partial
 
 from netscand.core.addresses import Addresses
 from netscand.core.annotations import is_annotated, move_annotations
 from netscand.core.batches import DeferredBatches
 from netscand.core.model import THIS_HOST, Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Status
-from netscand.core.networks import SCANNED
+from netscand.core.networks import SCANNED, without
 from netscand.core.presence import Presence, Rules
 from netscand.core.status import StatusCounts
 
@@ -26,8 +26,8 @@ class OwnDevices:
         """MACs of these devices."""
         self._former: dict[int, Device] = {}
         """ifindex → device of the MAC that the interface had before, until it has another one."""
-        self._own: frozenset[tuple[str, Ip]] = frozenset()
-        """Network and address of each address of this host."""
+        self._own: dict[str, frozenset[Ip]] = {}
+        """Network → this host's addresses on its interface."""
 
     def update(
         self, networks: Iterable[Network], macs: Set[Mac], rules: Rules, now: float
@@ -54,18 +54,21 @@ class OwnDevices:
 
     def _take_addresses(self, networks: Iterable[Network], now: float) -> list[Event]:
         """Take the addresses of this host from all other devices."""
-        own = frozenset((network.id, ip) for network in networks for ip in network.ours)
-        fresh, self._own = own - self._own, own
+        before, self._own = self._own, {network.id: network.ours for network in networks}
+        fresh = {}
+        for network_id, own in self._own.items():
+            if new := without(own, before.get(network_id, frozenset())):
+                fresh[network_id] = new
         if not fresh:
             return []
         everyone = [device for device in self._devices.values() if not device.is_self]
         once_for_each_address = (device for device in everyone for _ in range(len(device.addresses)))
         return self._batches.add(once_for_each_address, partial(self._take_address, fresh, now))
 
-    def _take_address(self, fresh: Set[tuple[str, Ip]], now: float, device: Device) -> Event | None:
+    def _take_address(self, fresh: Mapping[str, Set[Ip]], now: float, device: Device) -> Event | None:
         """Drop the first of the device's addresses that is this host's own now."""
         theirs = () if device.is_self else device.addresses
-        address = next((each for each in theirs if (each.network, each.ip) in fresh), None)
+        address = next((each for each in theirs if each.ip in fresh.get(each.network, ())), None)
         if address is None:
             return None
         had = {"ip": device.ip, "addresses": tuple(device.addresses)}
@@ -79,8 +82,7 @@ class OwnDevices:
             "status": device.status, "status_since": device.status_since, "reason": device.reason, "ip": device.ip,
             "addresses": tuple(device.addresses),
         }  # fmt: skip
-        for address in tuple(device.addresses):
-            self._addresses.drop(device, address)
+        self._addresses.replace(device, ())
         device.is_self = device.is_gateway = False
         self.mine.discard(device.mac)
         self._counts.change(device, Status.OFFLINE, now, "this host no longer has this MAC")
@@ -115,9 +117,11 @@ class OwnDevices:
 
     def _bind(self, device: Device, networks: list[Network], now: float) -> None:
         bindings = {(address.network, address.ip): address for address in device.addresses}
-        for address in tuple(device.addresses):
-            self._addresses.drop(device, address)
-        for network in networks:
-            kept = bindings.get((network.id, network.own))
-            new = Address(network.own, network.id, network.interface, Evidence.NEIGHBOUR, now, now)
-            self._addresses.put(device, kept or new)
+        self._addresses.replace(
+            device,
+            [
+                bindings.get((network.id, network.own))
+                or Address(network.own, network.id, network.interface, Evidence.NEIGHBOUR, now, now)
+                for network in networks
+            ],
+        )

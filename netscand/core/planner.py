@@ -21,7 +21,7 @@ from netscand.core.model import (
     Probe,
     ScanNews,
 )
-from netscand.core.networks import SCANNED
+from netscand.core.networks import SCANNED, own_v4, without
 from netscand.core.ranges import Runs, spans
 from netscand.core.ratelimit import (
     ACCOUNT_BROADCASTS,
@@ -234,20 +234,23 @@ class Planner:
                 schedule.stands_by and network.same_lan_as is None
             ):
                 schedule.due, schedule.cause = now, Cause.INTERFACE
-            if any(len(ip) == 4 for ip in network.ours - schedule.network.ours):
+            if any(len(ip) == 4 for ip in without(network.ours, schedule.network.ours)):
                 schedule.own_at = now
             schedule.network = network
             schedule.due = min(schedule.due, now + self._interval(schedule))  # the interval may be shorter now
             self._set_buckets(schedule, now)
             self._schedules[network.id] = schedule
+        why: dict[str, str] = {}
         for network_id, gone in before.items():
             if gone is self._schedules.get(network_id):
                 continue
             self._last_fast[network_id] = gone.last_fast
             while len(self._last_fast) > FLAPS_REMEMBERED:
                 del self._last_fast[next(iter(self._last_fast))]
-            why = "other addresses are excluded now" if network_id in self._schedules else "the network went down"
-            self.failed(network_id, why, now)
+            still = network_id in self._schedules
+            why[network_id] = "other addresses are excluded now" if still else "the network went down"
+        if why:
+            self.failed(why, now)
         self._first = False
         self.next_at = now
 
@@ -426,10 +429,10 @@ class Planner:
         """Return the messages about scans since the last call."""
         return self._running.news()
 
-    def failed(self, network: str, message: str, now: float) -> None:
-        """End the scans and probes of a network that cannot be probed; the next scan still runs."""
-        self._inventory.drop_all_probes(network, now)
-        self._running.fail(network, message, now)
+    def failed(self, why: Mapping[str, str], now: float) -> None:
+        """End the scans and probes of networks that cannot be probed; the next scan still runs. `why`: as in `fail`."""
+        self._inventory.drop_all_probes(why, now)
+        self._running.fail(why, now)
         self.next_at = now
 
     def _forget_unanswered(self, now: float) -> None:
@@ -469,8 +472,7 @@ class Planner:
             network = schedule.network
             if schedule.own_at <= now:
                 schedule.own_at = now + PROBED_EVERY
-                further = sorted(ip for ip in network.further if len(ip) == 4 and network.is_ours(ip))
-                schedule.own_left = [ip for ip in (network.own, *further) if not network.excludes(ip)]
+                schedule.own_left = [ip for ip in own_v4(network) if not network.excludes(ip)]
             while schedule.own_left and len(probes) < limit:
                 probe = Probe(network, schedule.own_left[0], None)
                 room_at = self._reserve(probe, now, False)

@@ -464,12 +464,12 @@ class ActiveScans:
             self._advance(scan, probes, now, limit)
             self._publish(scan, now)
 
-    def fail(self, network: str, message: str, now: float) -> None:
-        """End the scans of a network that cannot be probed."""
+    def fail(self, why: Mapping[str, str], now: float) -> None:
+        """End the scans of networks that cannot be probed. `why`: network → sentence."""
         for scan in tuple(self.scans):
-            if any(part.network.id == network for part in scan.parts):
-                self._news.append(ScanFailed(scan.id, network, message))
-                scan.parts = [part for part in scan.parts if part.network.id != network]
+            if failed := [part.network.id for part in scan.parts if part.network.id in why]:
+                self._news += [ScanFailed(scan.id, network, why[network]) for network in failed]
+                scan.parts = [part for part in scan.parts if part.network.id not in why]
                 self._publish(scan, now)
 
     def begin(self, scan: Scan, vanished: Sequence[str] = ()) -> None:

@@ -12,7 +12,7 @@ from random import Random
 
 from netscand.core.addresses import Addresses
 from netscand.core.model import Device, Ip, Mac, Network, Observation, Probe
-from netscand.core.networks import SCANNED
+from netscand.core.networks import SCANNED, united
 
 SHARED_DEVICES = 3
 """Devices that answered at one address on both interfaces, which prove one LAN as well."""
@@ -55,6 +55,8 @@ class SharedLans:
         """Networks that have the same prefix as another one, by id."""
         self._pairs: dict[str, _Pair] = {}
         """Network that stands by, or may do so → the pair."""
+        self._others: dict[str, list[str]] = {}
+        """Network that is scanned → those that stand by for it, or may do so."""
 
     def __bool__(self) -> bool:
         return bool(self._pairs)
@@ -66,12 +68,13 @@ class SharedLans:
         for network in given:
             if network.state in SCANNED:
                 groups.setdefault(network.cidr, []).append(network)
-        before, self._pairs, self._networks = self._pairs, {}, {}
+        before, self._pairs, self._networks, self._others = self._pairs, {}, {}, {}
         for group in groups.values():
             if len(group) < 2:
                 continue
             main, *others = sorted(group, key=lambda each: (each.rank, each.index))
             self._networks.update({network.id: network for network in group})
+            self._others[main.id] = [other.id for other in others]
             for other in others:
                 known = before.get(other.id)
                 self._pairs[other.id] = known if known and known.main == main.id else _Pair(main.id, now, now)
@@ -88,11 +91,14 @@ class SharedLans:
             main = self._networks[pair.main]
             why = f"{network.why}; on the same LAN as {main.id}, which is scanned instead: {_preference(main, network)}"
             return replace(network, same_lan_as=main.id, why=why)
-        ours = [self._networks[other].ours for other, pair in self._proved() if pair.main == network.id]
-        return replace(network, further=network.further.union(*ours)) if ours else network
+        ours = network.ours
+        for other in self._proved(network.id):
+            ours = united(ours, self._networks[other].ours)
+        return network if ours is network.ours else replace(network, own_ips=ours)
 
-    def _proved(self) -> list[tuple[str, _Pair]]:
-        return [(other, pair) for other, pair in self._pairs.items() if pair.proved]
+    def _proved(self, network: str) -> list[str]:
+        """Return the networks that are known to be on the LAN of a network that is scanned instead."""
+        return [other for other in self._others.get(network, ()) if self._pairs[other].proved]
 
     def main_of(self, network: str) -> str | None:
         """Return the network that is scanned instead of one that is on the same LAN; None: it is scanned itself."""
@@ -101,7 +107,7 @@ class SharedLans:
 
     def stand_ins(self, network: str) -> list[str]:
         """Return the networks on the same LAN that stand by for one, the best first."""
-        found = [self._networks[other] for other, pair in self._proved() if pair.main == network]
+        found = [self._networks[other] for other in self._proved(network)]
         return [each.id for each in sorted(found, key=lambda each: (each.rank, each.index))]
 
     def idle_until(self, network: str) -> float:

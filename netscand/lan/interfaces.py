@@ -129,7 +129,7 @@ class Interfaces:
         self._decide()
 
     def _decide(self) -> None:
-        networks = decide(self._kernel, self._scan, self._rules)
+        networks = decide(self._kernel, self._scan, self._rules, self._networks)
         lost = self._update_macs(networks)
         if lost or networks != self._networks:
             self._networks = networks

@@ -5,11 +5,12 @@ sentence about why it is scanned or not.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import NamedTuple, TypeVar
 
 from netscand.config import NetworkRule, Scan, expected_bytes
 from netscand.core.model import NO_ROUTE, Ip, Mac, Network, NetworkState
@@ -94,6 +95,10 @@ class DefaultRoute:
     metric: int = 0
 
 
+Entry = TypeVar("Entry", HostAddress, HostAddress6, DefaultRoute)
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """State of netlink at one moment."""
@@ -106,35 +111,83 @@ class Kernel:
     """ifindex and MAC of each macvlan or macvtap interface on an interface with an address, in any namespace."""
 
 
-def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Network, ...]:
-    """Return every network of every interface, excluded ones too, by ifindex and prefix."""
-    links = {link.index: link for link in kernel.links}
+def decide(
+    kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule], before: Iterable[Network] = ()
+) -> tuple[Network, ...]:
+    """Return every network of every interface, excluded ones too, by ifindex and prefix.
+
+    What the networks of an interface share and has not changed is taken from `before`, so that comparing thousands of
+    them with that is cheap.
+    """
+    interfaces = _interfaces(kernel, scan, {network.index: network for network in before})
     found: dict[tuple[int, IPv4Network], Network] = {}
-    not_foreign: dict[int, tuple[IPv4Network, ...]] = {}
     for address in sorted(kernel.addresses, key=lambda each: (each.index, each.cidr, each.secondary)):
-        link = links.get(address.index)
-        if link is None:
+        interface = interfaces.get(address.index)
+        if interface is None:
             continue  # deleted between the two dumps; the next dump is consistent
         # Several addresses in one prefix are one network; the first one, the kernel's choice, is the sender.
-        key = (link.index, address.cidr)
+        key = (address.index, address.cidr)
         if key not in found:
-            if link.index not in not_foreign:  # once for each interface: it may have thousands of addresses
-                not_foreign[link.index] = _not_foreign(link, kernel, scan)
-            found[key] = _network(link, address, links.get(link.master), kernel, scan, rules, not_foreign[link.index])
+            found[key] = _network(interface, address, scan, rules)
     return tuple(found.values())
 
 
-def _network(
-    link: Link,
-    address: HostAddress,
-    master: Link | None,
-    kernel: Kernel,
-    scan: Scan,
-    rules: Sequence[NetworkRule],
-    not_foreign: tuple[IPv4Network, ...],
-) -> Network:
+class _Interface(NamedTuple):
+    """What the networks of an interface have in common, made once for each: it may have thousands of them."""
+
+    link: Link
+    master: Link | None
+    routes: tuple[DefaultRoute, ...]
+    own_ips: frozenset[Ip]
+    own6: Ip | None
+    prefixes6: tuple[IPv6Network, ...]
+    children: frozenset[Mac]
+    not_foreign: tuple[IPv4Network, ...]
+
+
+def _interfaces(kernel: Kernel, scan: Scan, before: Mapping[int, Network]) -> dict[int, _Interface]:
+    """Return every interface by ifindex. `before`: a network of each, as it was."""
+    links = {link.index: link for link in kernel.links}
+    addresses, addresses6 = _by_interface(kernel.addresses), _by_interface(kernel.addresses6)
+    routes = _by_interface(kernel.routes)
+    children: dict[int, set[Mac]] = {}
+    ours = {each.mac for each in kernel.links if each.kind != "macvtap"}  # that of a macvtap is a virtual machine's
+    for index, mac in kernel.children:
+        if mac not in ours:
+            children.setdefault(index, set()).add(mac)
+    excluded = [prefix for entry in scan.exclude if (prefix := _prefix(entry))]
+    found = {}
+    for index, link in links.items():
+        here, here6 = addresses.get(index, []), addresses6.get(index, [])
+        own_ips = frozenset(each.own for each in (*here, *here6))
+        own6 = min((each.own for each in here6 if each.cidr.is_link_local), default=None)
+        prefixes6 = tuple(sorted({each.cidr for each in here6 if not each.cidr.is_link_local}))
+        macs = frozenset(children.get(index, ()))
+        not_foreign = tuple(sorted({*(each.cidr for each in here), *excluded}))
+        if (old := before.get(index)) is not None:
+            own_ips, prefixes6 = _kept(old.own_ips, own_ips), _kept(old.prefixes6, prefixes6)
+            macs, not_foreign = _kept(old.children, macs), _kept(old.not_foreign, not_foreign)
+        found[index] = _Interface(
+            link, links.get(link.master), tuple(routes.get(index, ())), own_ips, own6, prefixes6, macs, not_foreign
+        )
+    return found
+
+
+def _kept(old: T, new: T) -> T:
+    return old if old == new else new
+
+
+def _by_interface(entries: Iterable[Entry]) -> dict[int, list[Entry]]:
+    found: dict[int, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.index, []).append(entry)
+    return found
+
+
+def _network(interface: _Interface, address: HostAddress, scan: Scan, rules: Sequence[NetworkRule]) -> Network:
+    link = interface.link
     rule = _rule(address.cidr, link.name, rules)
-    why_not = _why_not(link, address, master, scan, rule)
+    why_not = _why_not(link, address, interface.master, scan, rule)
     excluded = _excluded_parts(address.cidr, scan.exclude)
     state, why, not_swept = NetworkState.EXCLUDED, why_not, ""
     if not why_not:
@@ -143,12 +196,9 @@ def _network(
         state, why = _state(link, text)
     gateways = sorted(
         (route.metric, route.gateway)
-        for route in kernel.routes
-        if route.index == link.index and int.from_bytes(route.gateway) in _span(address.cidr)
+        for route in interface.routes
+        if int.from_bytes(route.gateway) in _span(address.cidr)
     )
-    addresses6 = [each for each in kernel.addresses6 if each.index == link.index]
-    own6 = min((each.own for each in addresses6 if each.cidr.is_link_local), default=None)
-    ours = {each.own for each in addresses6} | {each.own for each in kernel.addresses if each.index == link.index}
     return Network(
         id=f"{address.cidr}@{link.name}",
         cidr=address.cidr,
@@ -165,35 +215,19 @@ def _network(
         patience=rule.patience if rule else None,
         expected_dhcp=_expected(rule.expected_dhcp) if rule else frozenset(),
         expected_gateway=_expected(rule.expected_gateway) if rule else frozenset(),
-        own6=own6,
-        further=frozenset(ours - {address.own, own6}),
-        prefixes6=tuple(sorted({each.cidr for each in addresses6 if not each.cidr.is_link_local})),
+        own6=interface.own6,
+        own_ips=interface.own_ips,
+        prefixes6=interface.prefixes6,
         excluded=excluded,
-        children=_children(link, kernel),
-        not_foreign=not_foreign,
-        rank=(
-            min((route.metric for route in kernel.routes if route.index == link.index), default=NO_ROUTE),
-            _is_wifi(link.name),
-        ),
+        children=interface.children,
+        not_foreign=interface.not_foreign,
+        rank=(min((route.metric for route in interface.routes), default=NO_ROUTE), _is_wifi(link.name)),
         swept=not not_swept,
     )
 
 
 def _expected(entries: Iterable[str]) -> frozenset[bytes]:
     return frozenset(found for entry in entries if (found := expected_bytes(entry)) is not None)
-
-
-def _children(link: Link, kernel: Kernel) -> frozenset[Mac]:
-    """Return the MACs of the macvlan and macvtap interfaces on a link that are not this host's own."""
-    ours = {each.mac for each in kernel.links if each.kind != "macvtap"}  # that of a macvtap is a virtual machine's
-    return frozenset(mac for index, mac in kernel.children if index == link.index and mac not in ours)
-
-
-def _not_foreign(link: Link, kernel: Kernel, scan: Scan) -> tuple[IPv4Network, ...]:
-    """Return the prefixes whose addresses are never foreign on an interface: its own, and those that are excluded."""
-    here = (each.cidr for each in kernel.addresses if each.index == link.index)
-    excluded = (prefix for entry in scan.exclude if (prefix := _prefix(entry)))
-    return tuple(sorted({*here, *excluded}))
 
 
 def _rule(cidr: IPv4Network, interface: str, rules: Sequence[NetworkRule]) -> NetworkRule | None:

@@ -12,10 +12,14 @@ from time import perf_counter
 from typing import TypeVar
 
 from netscand.core.fairness import FairQueue
+from netscand.core.model import Busy
 
 T = TypeVar("T")
 
 Account = Hashable
+
+WAIT = 30.0
+"""Seconds that a request may wait for the other ones of its account; then it is refused."""
 
 OURS: Account = "netscand"
 """Account of work that no single client has requested."""
@@ -101,12 +105,22 @@ class Shares:
 
     @asynccontextmanager
     async def hold(self, account: Account) -> AsyncIterator[None]:
-        """Hold the semaphore of an account during the block."""
+        """Hold the semaphore of an account during the block. Raises Busy if it is not free within WAIT."""
         share, users = self._of.setdefault(account, (asyncio.Semaphore(self._most), []))
         users.append(None)
         try:
-            async with share:
+            try:
+                async with asyncio.timeout(WAIT):
+                    await share.acquire()
+            except TimeoutError:
+                raise Busy(
+                    f"waited {WAIT:g} s for other requests of this account to be answered; send fewer at once, or read "
+                    f"the answers sooner; try again in {WAIT:g} s"
+                ) from None
+            try:
                 yield
+            finally:
+                share.release()
         finally:
             users.pop()
             if not users:

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple, get_args
 from aiohttp import web
 
 from netscand import protocol
-from netscand.core.model import Device, Mac
+from netscand.core.model import Busy, Device, Mac
 from netscand.core.restore import DAY, CursorGone, EventQuery, PresencePart, Standing, Unreadable
 from netscand.serve.encode import Encoder, decoded, device_before, event_message, mac_text
 from netscand.serve.fair_turns import OURS, Account, Shares
@@ -60,7 +60,8 @@ class HistoryApi:
         self._hub = hub
         self._encoder = encoder
         self._parts = Shares(1)
-        """One part of an account is read or sent at a time: with both at once, an account has two shares."""
+        """One part of an account is read or sent at a time: with both at once, an account has two shares. All queries
+        of the history wait here, so that the wait has a limit."""
         self._copying: set[Account] = set()
         """Accounts for which a copy is made or sent."""
 
@@ -74,7 +75,8 @@ class HistoryApi:
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
         """Yield the messages of the events after `since` up to `cursor`, each with its cursor, in order.
 
-        Some at a time; the first time before any are sent, perhaps none. Raises CursorGone, Unreadable, ValueError.
+        Some at a time; the first time before any are sent, perhaps none. Raises Busy, CursorGone, Unreadable,
+        ValueError.
         """
         await self._hub.settled()
         most = max(MISSED, MISSED_A_DEVICE * len(self._scanner.devices))
@@ -173,7 +175,8 @@ class HistoryApi:
                 except ValueError:
                     question = replace(question, before=_time("until", query.until))
         if query.last:
-            return replace(question, since=await self._archive.begin_of_last(question))
+            async with self._parts.hold(account):
+                return replace(question, since=await self._archive.begin_of_last(question))
         if query.since is None:
             return question
         with _refusing_expired("since", query.since):
@@ -205,7 +208,7 @@ class HistoryApi:
                 if size > PIECE:
                     await _send(request, response, parts)
                     size = 0
-        except (CursorGone, Unreadable):
+        except (Busy, CursorGone, Unreadable):
             if response.prepared:
                 raise ConnectionResetError("the answer is partly sent: an error now would look like its rest") from None
             raise
@@ -231,9 +234,10 @@ class HistoryApi:
             standing = Standing(device.status, self._unix(device.status_since), device.reason)
         await self._hub.settled()
         account = connection_of(request).account
-        found = await self._archive.presence(
-            device.mac, days, standing, self._unix(monotonic()), step or DAY, others=device.merged, account=account
-        )
+        async with self._parts.hold(account):
+            found = await self._archive.presence(
+                device.mac, days, standing, self._unix(monotonic()), step or DAY, others=device.merged, account=account
+            )
         of_a_day = int(DAY / (step or DAY))
         days_found = [found[at : at + of_a_day] for at in range(0, len(found), of_a_day)]
         return answer(protocol.PresenceDays(days=[_presence_of(parts, with_parts=bool(step)) for parts in days_found]))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from html import escape
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +13,9 @@ from aiohttp.typedefs import Handler
 
 from netscand import protocol
 from netscand.checkout import for_checkout
+from netscand.core.model import Busy
 from netscand.core.restore import Unreadable
+from netscand.serve import fair_turns
 from netscand.serve.fair_turns import FairTurns
 from netscand.serve.request_limits import MAX_FIELDS
 
@@ -218,6 +221,8 @@ def error_middleware(
             return await handler(request)
         except Refused as refused:
             return refusal(refused, request)
+        except Busy as busy:  # it waited too long for its turn (serve/fair_turns.py)
+            return refusal(Refused("busy", str(busy), headers={"Retry-After": f"{ceil(fair_turns.WAIT)}"}), request)
         except Unreadable as error:
             return refusal(Refused("busy", str(error)), request)
         except web.HTTPException as error:

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from netscand import protocol
+from netscand.core.model import Busy
 from netscand.core.restore import CursorGone, Unreadable
 from netscand.serve import websocket_frames
 from netscand.serve.auth import SUBPROTOCOL, Role, need
@@ -34,6 +35,9 @@ PING = 20.0
 
 GONE = 40.0
 """Seconds of silence after which its connection counts as lost."""
+
+BUSY = "your other requests of the history take too long; resume later"
+"""Reason of a close frame: at most 123 bytes."""
 
 DATA = WSMsgType.TEXT, WSMsgType.BINARY
 
@@ -275,6 +279,9 @@ class _Client:
         except (CursorGone, Unreadable, ValueError) as gone:
             log.debug("not resumed: %s", gone)
             return False
+        except Busy:  # not answered by a list: that is more work, and the client keeps its cursor
+            subscriber.close(WSCloseCode.TRY_AGAIN_LATER, BUSY)
+            return True
         succeeds()
         resumed = protocol.Resumed(
             cursor=since,
@@ -293,6 +300,8 @@ class _Client:
                     subscriber.cursor = cursor
                     await subscriber.send(*websocket_frames.text(message))
                 part = await anext(missed, None)
+        except Busy:
+            subscriber.close(WSCloseCode.TRY_AGAIN_LATER, BUSY)
         except (CursorGone, Unreadable) as gone:  # removed or damaged: the client gets a fresh list when it comes back
             log.info("a stream could not be resumed completely: %s", gone)
             subscriber.close(WSCloseCode.INTERNAL_ERROR, "the history changed; connect again")

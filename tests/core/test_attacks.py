@@ -506,7 +506,7 @@ def test_a_claim_to_our_other_addresses_is_a_conflict(claimed: Ip, seen_before: 
     world = with_gateway()
     if seen_before:
         say(world, mac(3), claimed, Evidence.NDP)
-    world.set_networks([replace(network(gateway=GATEWAY), own6=OWN6, further=frozenset(FURTHER))])
+    world.set_networks([replace(network(gateway=GATEWAY), own6=OWN6, own_ips=frozenset(FURTHER))])
     world.run(120)
     world.events.clear()
     for number, evidence in ((3, Evidence.NDP), (4, Evidence.PROXIED), (99, Evidence.NDP)):

@@ -85,7 +85,7 @@ def test_refused_probes_are_dropped_in_batches(crowd: World) -> None:
     probes = [Probe(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
     for ask in probes:
         crowd.inventory._queue_probe(ask, ProbeClass.STRANGER)
-    crowd.planner.failed(lan.id, "Network is down", crowd.now)
+    crowd.planner.failed({lan.id: "Network is down"}, crowd.now)
     again = [device for device in crowd.inventory.devices.values() if device.next_check == crowd.now + 1.0]
     assert SOME - 1 <= len(again) <= SOME
     while crowd.inventory.next_at <= crowd.now:

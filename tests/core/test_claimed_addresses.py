@@ -559,12 +559,12 @@ def test_a_silent_thief_of_our_address_is_found_by_a_probe() -> None:
 
 def test_our_further_addresses_are_probed_too() -> None:
     further = frozenset((at(3), ip("172.16.0.3"), Ip(bytes(16))))
-    world = World([replace(network("10.77.0.0/24"), further=further)])
+    world = World([replace(network("10.77.0.0/24"), own_ips=further)])
     world.run(5)
     assert {probe.ip for _, probe in world.frames if probe.ip in (*further, at(2))} == {at(2), at(3)}
 
 
-@pytest.mark.parametrize("new", [{"own": at(9)}, {"further": frozenset([at(9)])}], ids=["another", "one more"])
+@pytest.mark.parametrize("new", [{"own": at(9)}, {"own_ips": frozenset([at(9)])}], ids=["another", "one more"])
 def test_a_new_address_of_ours_is_probed_at_once(new: dict[str, Any]) -> None:
     """A host that has it already, and is silent, is found when this host gets it, and not up to an hour later."""
     world = lan()

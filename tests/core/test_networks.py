@@ -1,7 +1,10 @@
 """The choice of networks to scan, case by case."""
 
+import tracemalloc
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
+from math import inf
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -23,6 +26,7 @@ from netscand.lan.networks import (
     Link,
     decide,
 )
+from tests.core.world import World
 
 UP = IFF_UP | IFF_RUNNING
 MAC = Mac(bytes.fromhex("52540077 0001"))
@@ -76,6 +80,7 @@ def test_a_lan_is_scanned_and_says_why() -> None:
         own=ip("192.168.1.2"),
         state=NetworkState.UP,
         why="Ethernet, address 192.168.1.2",
+        own_ips=frozenset([ip("192.168.1.2")]),
         not_foreign=(IPv4Interface("192.168.1.0/24").network,),
     )
 
@@ -366,3 +371,52 @@ def test_every_network_is_listed_once_with_a_reason(
         assert network.why
         assert network.state is NetworkState.EXCLUDED or (network.cidr.prefixlen <= 30 and network.mac == MAC)
         assert not network.swept or network.cidr.prefixlen >= 16 or network.state is NetworkState.EXCLUDED
+
+
+def crowded(count: int, *indexes: int) -> Kernel:
+    """Return interfaces that each have so many addresses, each in a network of its own."""
+    held = [holding(f"10.{number // 200}.{number % 200}.1/24", index) for index in indexes for number in range(count)]
+    return Kernel(tuple(link(f"extra{index}", index) for index in indexes), tuple(held))
+
+
+def cost_of_changes(count: int, *indexes: int) -> tuple[float, float]:
+    """Return seconds and MiB at the peak for this host's addresses to appear, one to go, and then all."""
+
+    def change() -> None:
+        world = World([])
+        networks: tuple[Network, ...] = ()
+        for left in (count, count - 1, 0):
+            networks = decide(crowded(left, *indexes), Scan(), (), networks)
+            assert len(networks) == left * len(indexes)
+            world.set_networks(networks)
+            world.run_unchecked(0.001)
+
+    seconds = inf
+    for _ in range(2):
+        begun = process_time()
+        change()
+        seconds = min(seconds, process_time() - begun)
+    tracemalloc.start()
+    change()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return seconds, peak / 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("indexes", [(2,), (2, 3)], ids=["one interface", "two on one LAN"])
+def test_the_cost_of_this_hosts_addresses_is_linear(indexes: tuple[int, ...]) -> None:
+    """FAULTS F25: each network kept and compared all addresses of its interface: 960 took 3.5 s and 200 MiB."""
+    few, many = cost_of_changes(200, *indexes), cost_of_changes(1000, *indexes)
+    print(few, many)
+    assert many[1] < 8 * few[1]
+    assert many[0] < 10 * few[0]
+
+
+def test_networks_of_an_interface_share_what_they_have_in_common() -> None:
+    """F25: and keep it while it does not change, so that comparing them compares no thousands of addresses."""
+    before = decide(crowded(3, 2), Scan(exclude=["10.9.0.0/16"]), ())
+    after = decide(crowded(3, 2), Scan(exclude=["10.9.0.0/16"]), (), before)
+    assert before == after
+    for name in ("ours", "not_foreign", "prefixes6", "children"):
+        assert len({id(getattr(each, name)) for each in (*before, *after)}) == 1, name

@@ -110,7 +110,7 @@ def test_however_many_addresses_this_host_gets_no_device_keeps_one() -> None:
     taken = [f"10.0.0.{number}" for number in range(20, 27)]
     for address in (*taken, "10.0.0.9"):
         world.hear(mac(1), address)
-    world.set_networks([replace(network(), further=frozenset(map(ip, taken)))])
+    world.set_networks([replace(network(), own_ips=frozenset(map(ip, taken)))])
     assert [each.ip for each in world.inventory.devices[mac(1)].addresses] == [ip("10.0.0.9")]
     assert [event.address for event in world.of(K.ADDRESS_REMOVED)] == list(map(ip, taken))
 

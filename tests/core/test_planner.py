@@ -358,7 +358,7 @@ def test_a_scan_that_fails_says_so_ends_and_the_next_one_runs() -> None:
     world.run(10)
     scan_id = world.planner.request_scan((), world.now)
     world.run(0.01)
-    world.planner.failed("10.0.0.0/24@eth0", "Network is down", world.now)
+    world.planner.failed({"10.0.0.0/24@eth0": "Network is down"}, world.now)
     world.run(31)
     assert any(isinstance(news, ScanFailed) and news.scan_id == scan_id for _, news in world.news)
     assert any(news.scan_id == scan_id for _, news in finished(world))

@@ -9,11 +9,14 @@ from typing import TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
 
 from netscand.core.fairness import FairQueue
+from netscand.core.model import Busy
 from netscand.core.restore import EventQuery, Page
+from netscand.serve import fair_turns, rest, websocket
 from netscand.serve.fair_turns import FairTurns, Shares
-from tests.serve.house import EmptyHistory, house
+from tests.serve.house import EmptyHistory, house, mac
 
 T = TypeVar("T")
 
@@ -177,6 +180,77 @@ def test_shares_of_an_account_are_limited_and_released() -> None:
                 tasks.create_task(be("ab"[number % 2]))
         assert most == {"a": 3, "b": 3}
         assert not shares._of
+
+    asyncio.run(play())
+
+
+def test_a_wait_for_a_share_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T35: a request that waits too long for others of its account is refused; another account waits for none."""
+    monkeypatch.setattr(fair_turns, "WAIT", 0.05)
+
+    async def play() -> None:
+        shares = Shares(1)
+        async with asyncio.timeout(5):
+            async with shares.hold("a"):
+                with pytest.raises(Busy, match=r"waited .* for other requests of this account"):
+                    async with shares.hold("a"):
+                        pytest.fail("two hold it")
+                async with shares.hold("b"):
+                    pass
+            async with shares.hold("a"):  # what was refused holds nothing
+                await asyncio.sleep(0.1)  # to hold it is not limited
+        assert not shares._of
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("path", ["events", "events?last=5", f"devices/{mac(1).hex(':')}/presence"])
+def test_a_question_about_the_past_waits_30_s_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """T35: those of one account wait for one another, without a limit before; then they are refused, and may retry."""
+    monkeypatch.setattr(fair_turns, "WAIT", 0.05)
+    asked, free = asyncio.Event(), asyncio.Event()
+
+    class Slow(EmptyHistory):
+        async def events(self, question: EventQuery, *, whole: bool = False, most: int | None = None) -> Page:
+            asked.set()
+            await free.wait()
+            return Page((), question.through)
+
+    async def play() -> None:
+        async with house(tmp_path, devices=3, archive=Slow()) as lan:
+            first = await lan.connection(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asked.wait()
+            status, headers, body = await lan.ask("GET", f"/api/{path}")
+            assert (status, headers["Retry-After"], body["error"]["code"]) == (503, "1", "busy")
+            assert "other requests of this account" in body["error"]["message"]
+            async with lan.ws("?updates=changes&since=k3f9-0") as client:  # no list instead: it keeps its cursor
+                with pytest.raises(ConnectionClosed) as closed:
+                    await client.recv()
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, websocket.BUSY)
+            free.set()
+            first.close()
+
+    asyncio.run(play())
+
+
+def test_a_list_that_waits_for_unread_ones_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T35: of 60 connections that read nothing, 16 were closed in 75 s, and 44 waited for minutes."""
+    monkeypatch.setattr(fair_turns, "WAIT", 0.2)
+    monkeypatch.setattr(rest, "LARGE", 2000)
+
+    async def play() -> None:
+        async with house(tmp_path, devices=4000) as lan:
+            asking = b"GET /api/devices HTTP/1.1\r\nHost: x\r\n\r\n"
+            unread = [await lan.connection(asking) for _ in range(rest.LISTS)]
+            for writer in unread:
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+            status, headers, body = await lan.ask("GET", "/api/devices")
+            assert (status, headers["Retry-After"], body["error"]["code"]) == (503, "1", "busy")
+            for writer in unread:
+                writer.transport.abort()
 
     asyncio.run(play())
 
