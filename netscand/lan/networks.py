@@ -159,7 +159,7 @@ def _interfaces(kernel: Kernel, scan: Scan, before: Mapping[int, Network]) -> di
     found = {}
     for index, link in links.items():
         here, here6 = addresses.get(index, []), addresses6.get(index, [])
-        own_ips = frozenset(each.own for each in (*here, *here6))
+        own_ips = frozenset([*(each.own for each in here), *(each.own for each in here6)])
         own6 = min((each.own for each in here6 if each.cidr.is_link_local), default=None)
         prefixes6 = tuple(sorted({each.cidr for each in here6 if not each.cidr.is_link_local}))
         macs = frozenset(children.get(index, ()))

@@ -407,16 +407,16 @@ def cost_of_changes(count: int, *indexes: int) -> tuple[float, float]:
 @pytest.mark.parametrize("indexes", [(2,), (2, 3)], ids=["one interface", "two on one LAN"])
 def test_the_cost_of_this_hosts_addresses_is_linear(indexes: tuple[int, ...]) -> None:
     """FAULTS F25: each network kept and compared all addresses of its interface: 960 took 3.5 s and 200 MiB."""
-    few, many = cost_of_changes(200, *indexes), cost_of_changes(1000, *indexes)
-    print(few, many)
-    assert many[1] < 8 * few[1]
-    assert many[0] < 10 * few[0]
+    few, many = cost_of_changes(80, *indexes), cost_of_changes(640, *indexes)
+    assert many[1] < 16 * few[1]
+    assert many[0] < 24 * few[0]  # 8, if nothing else needs the processor's caches
 
 
 def test_networks_of_an_interface_share_what_they_have_in_common() -> None:
     """F25: and keep it while it does not change, so that comparing them compares no thousands of addresses."""
-    before = decide(crowded(3, 2), Scan(exclude=["10.9.0.0/16"]), ())
-    after = decide(crowded(3, 2), Scan(exclude=["10.9.0.0/16"]), (), before)
+    scan = Scan(exclude=("10.9.0.0/16",))
+    before = decide(crowded(3, 2), scan, ())
+    after = decide(crowded(3, 2), scan, (), before)
     assert before == after
     for name in ("ours", "not_foreign", "prefixes6", "children"):
         assert len({id(getattr(each, name)) for each in (*before, *after)}) == 1, name
