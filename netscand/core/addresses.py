@@ -28,7 +28,7 @@ from netscand.core.ranges import Runs, spans
 from netscand.core.ratelimit import ADDRESSES, Budgets
 from netscand.core.relayed_names import MANY
 from netscand.core.shared_addresses import MOST_ADDRESSES, OwnClaims, Proxies, SharedHosts
-from netscand.core.stale_addresses import STALE, choose_main, keep_main, scope, stale
+from netscand.core.stale_addresses import STALE, choose_main, is_temporary, keep_main, rank_to_keep, stale
 from netscand.core.status import StatusCounts
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ class Addresses:
         is_first = not device.addresses and device.first_seen == seen.at  # part of `discovered`
         if dispute and dispute.waits and not is_first:
             return ()  # added when the dispute is settled
-        is_temporary = _is_temporary(device, network, ip)
+        is_temporary = is_temporary(device, network, ip)
         if (
             not (dispute and dispute.reason)
             and not is_first
@@ -331,7 +331,7 @@ class Addresses:
         if len(device.addresses) >= self._room(device):
             evictable = [address for address in device.addresses if len(address.ip) >= len(ip)]  # IPv6 evicts no IPv4
             if evictable:  # IPv6 first; then those without an answer
-                self.drop(device, min(evictable, key=_value))
+                self.drop(device, min(evictable, key=rank_to_keep))
         main, new = device.main_address, Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at)
         new.mac = seen.merged_mac
         few = sum(len(each.ip) == 4 for each in device.addresses) + 1 < MANY  # an extender's `ip` stays
@@ -576,21 +576,6 @@ class Addresses:
             kind, seen.at, network.id, device, seen.ip, other.mac if other else None, seen.evidence,
             reason or EVIDENCE_TEXT[seen.evidence], previous, seen.at,
         )  # fmt: skip
-
-
-def _is_temporary(device: Device, network: Network, ip: Ip) -> bool:
-    """Return whether an IPv6 address is a further one of its scope, and so no event: hosts often make new ones.
-
-    Phones do so daily and with each connection (RFC 8981), and a new prefix gives all hosts new ones.
-    """
-    return len(ip) == 16 and any(
-        scope(address.ip) == scope(ip) and address.network == network.id for address in device.addresses
-    )
-
-
-def _value(address: Address) -> tuple[bool, bool, float]:
-    """Return the sort key of addresses to evict."""
-    return len(address.ip) == 4, address.answered > -inf, address.last_seen
 
 
 def _before(device: Device) -> Mapping[str, object]:

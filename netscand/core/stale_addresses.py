@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from math import inf
 
-from netscand.core.model import Address, Device, Ip, is_link_local
+from netscand.core.model import Address, Device, Ip, Network, is_link_local
 
 # ---- stale ---------------------------------------------------------------------------------------------------------
 # Addresses that a device has probably given up: not seen there for long, while seen at another of the same family.
@@ -80,3 +80,18 @@ def keep_main(device: Device, address: Address) -> None:
         silent = address.last_seen - main.last_seen
         if silent > MAIN_SILENT and main.probed_at > main.last_seen:
             address.main_since = address.last_seen
+
+
+def is_temporary(device: Device, network: Network, ip: Ip) -> bool:
+    """Return whether an IPv6 address is a further one of its scope, and so no event: hosts often make new ones.
+
+    Phones do so daily and with each connection (RFC 8981), and a new prefix gives all hosts new ones.
+    """
+    return len(ip) == 16 and any(
+        scope(address.ip) == scope(ip) and address.network == network.id for address in device.addresses
+    )
+
+
+def rank_to_keep(address: Address) -> tuple[bool, bool, float]:
+    """Return the sort key of addresses to evict."""
+    return len(address.ip) == 4, address.answered > -inf, address.last_seen
