@@ -28,7 +28,7 @@ from netscand.core.ranges import Runs, spans
 from netscand.core.ratelimit import ADDRESSES, Budgets
 from netscand.core.relayed_names import MANY
 from netscand.core.shared_addresses import MOST_ADDRESSES, OwnClaims, Proxies, SharedHosts
-from netscand.core.stale_addresses import STALE, choose_main, is_temporary, keep_main, rank_to_keep, stale
+from netscand.core.stale_addresses import STALE, choose_main, is_temporary_address, keep_main, rank_to_keep, stale
 from netscand.core.status import StatusCounts
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ class Addresses:
         is_first = not device.addresses and device.first_seen == seen.at  # part of `discovered`
         if dispute and dispute.waits and not is_first:
             return ()  # added when the dispute is settled
-        is_temporary = is_temporary(device, network, ip)
+        is_temporary = is_temporary_address(device, network, ip)
         if (
             not (dispute and dispute.reason)
             and not is_first

@@ -82,7 +82,7 @@ def keep_main(device: Device, address: Address) -> None:
             address.main_since = address.last_seen
 
 
-def is_temporary(device: Device, network: Network, ip: Ip) -> bool:
+def is_temporary_address(device: Device, network: Network, ip: Ip) -> bool:
     """Return whether an IPv6 address is a further one of its scope, and so no event: hosts often make new ones.
 
     Phones do so daily and with each connection (RFC 8981), and a new prefix gives all hosts new ones.

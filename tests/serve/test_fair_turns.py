@@ -232,6 +232,7 @@ def test_a_question_about_the_past_waits_30_s_at_most(
             assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, websocket.BUSY)
             free.set()
             first.close()
+            await first.wait_closed()
 
     asyncio.run(play())
 
@@ -251,6 +252,7 @@ def test_a_list_that_waits_for_unread_ones_is_refused(tmp_path: Path, monkeypatc
             assert (status, headers["Retry-After"], body["error"]["code"]) == (503, "1", "busy")
             for writer in unread:
                 writer.transport.abort()
+                await writer.wait_closed()
 
     asyncio.run(play())
 
