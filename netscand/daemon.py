@@ -141,7 +141,7 @@ class Daemon:
             now = time.monotonic()
             offset = time.time() - now
             devices, people = recalled(memory, self.inventory.rules, offset, now), recalled_people(memory, offset, now)
-            self.engine.restore(devices, networks, people, recalled_merges(memory, offset, now))
+            self.engine.restore(devices, networks, people, recalled_merges(memory, self.inventory.rules, offset, now))
             del devices
             del memory
             undo.push_async_callback(self.server.close)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
-from netscand.core.annotations import annotate, annotations, is_annotated, would_annotate
+from netscand.core.annotations import annotate, is_annotated, would_annotate
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks
 from netscand.core.foreign_addresses import is_known_foreign
@@ -22,7 +22,7 @@ from netscand.core.limits import (
     grant_share,
     is_resident,
 )
-from netscand.core.merged import Merge, to_give, to_take_back, why_not_merged
+from netscand.core.merged import Merge, taken_out, to_give, to_take_back, why_not_merged
 from netscand.core.model import (
     EVIDENCE_TEXT,
     NEVER_SEEN,
@@ -37,6 +37,7 @@ from netscand.core.model import (
     NetworkState,
     Observation,
     Status,
+    chosen_kind,
     is_link_local,
 )
 from netscand.core.networks import SCANNED, PresenceRules, addresses_by_interface
@@ -432,16 +433,18 @@ class Inventory(DueChecks):
             "addresses": tuple(into.addresses), "ip": into.ip, "merged_macs": into.merged,
             "first_seen": into.first_seen, "last_seen": into.last_seen,
         }  # fmt: skip
-        kept, given, status = annotations(gone), to_give(gone, into), gone.status
+        given, status = to_give(gone, into), gone.status
         people = {
             person.name.casefold(): (person.devices[other], mac not in person.devices)
             for person in self.people.of(other)
         }  # fmt: skip
+        own_first_seen = next((each.own_first_seen for each in self.merged.all() if each.into == mac), into.first_seen)
         of_gone = [each for each in self.merged.all() if each.into == other]
         events = [self.forget(other, now, f"merged into {mac.hex(':')}")]
-        self.merged.add(Merge(other, mac, gone.first_seen, kept, given, people))
+        its_first = next((each.own_first_seen for each in of_gone if each.own_first_seen), gone.first_seen)
+        self.merged.add(Merge(replace(gone, first_seen=its_first, merged=()), mac, own_first_seen, given, people))
         for each in of_gone:  # `forget` removed them; what they gave is that of `other` now
-            self.merged.add(Merge(each.mac, mac, each.first_seen, each.annotations))
+            self.merged.add(Merge(each.device, mac, own_first_seen))
         into.merged = self.merged.of(mac)
         for address in gone.addresses:
             if into.address_at(address.network, address.ip) is None and len(into.addresses) < MOST_ADDRESSES:
@@ -450,6 +453,7 @@ class Inventory(DueChecks):
         into.first_seen, into.last_seen = min(into.first_seen, gone.first_seen), max(into.last_seen, gone.last_seen)
         if into.hostname is None:
             into.hostname, into.hostname_source = gone.hostname, gone.hostname_source
+            self.kinds.update(into, now, is_new=True)  # `merged` shows it
         if (labelled := annotate(into, given | {"tags": tuple(sorted({*gone.tags, *into.tags}))}, now)) is not None:
             before |= dict(labelled.previous or {})
         if status is Status.ONLINE is not into.status:
@@ -464,27 +468,43 @@ class Inventory(DueChecks):
         return [*events, Event(EventKind.MERGED, now, None, into, None, other, reason=reason, previous=before)]
 
     def split(self, other: Mac, now: float) -> list[Event]:
-        """Undo the merge of a MAC: its device is back, with its annotations, addresses and people. Raises KeyError."""
+        """Undo the merge of a MAC: its device is back, with all that was known of it then. Raises KeyError.
+
+        What it got from the other one since, such as a new address, is added.
+        """
         merge = self.merged.remove(other)
         into = self.devices[merge.into]
-        before: dict[str, object] = {"addresses": tuple(into.addresses), "ip": into.ip, "merged_macs": into.merged}
+        before: dict[str, object] = {
+            "addresses": tuple(into.addresses), "ip": into.ip, "merged_macs": into.merged,
+            "first_seen": into.first_seen,
+        }  # fmt: skip
+        name = merge.device.hostname, merge.device.hostname_source
+        if "hostname" in merge.given and (into.hostname, into.hostname_source) == name:
+            before |= {"hostname": into.hostname, "hostname_source": into.hostname_source}
+            into.hostname = into.hostname_source = None
         if (labelled := annotate(into, to_take_back(merge, into), now, self.kinds.of(into))) is not None:
             before |= dict(labelled.previous or {})
+        kind = into.kind
+        self.kinds.update(into, now, is_new=True)  # `split` shows it
+        if kind != into.kind:
+            before = dict(zip(("kind", "kind_reason"), kind or (None, None), strict=True)) | before
         into.merged = self.merged.of(merge.into)
+        if merge.own_first_seen is not None:
+            rest = (each.device.first_seen for each in self.merged.all() if each.into == merge.into)
+            into.first_seen = min((merge.own_first_seen, *rest))
         its = [address for address in into.addresses if address.mac == other]
-        last_seen = max((address.last_seen for address in its), default=min(now, into.last_seen))
-        reason = f"separated from {merge.into.hex(':')} by a user"
-        device = Device(other, merge.first_seen, last_seen, Presence(now, self.rules), Status.UNKNOWN, now, reason)
+        device = taken_out(merge, into, now, max((address.last_seen for address in its), default=None))
         self.devices[other] = device
         self.counts.add(device)
-        device.interface = into.interface
         for address in its:
             self.addresses.drop(into, address)
             self.addresses.put_back(device, replace(address, mac=None))
+        for address in merge.device.addresses:
+            if len(device.addresses) < MOST_ADDRESSES and self._is_free(address.network, address.ip, device):
+                self.addresses.put_back(device, replace(address))
         self.counts.place(device)
-        annotate(device, merge.annotations, now)
-        device.kind = device.kind or self.kinds.of(device)
-        if any(address.answered > -inf for address in its) or is_annotated(device):
+        device.kind = device.kind if chosen_kind(device) is not None else self.kinds.of(device)
+        if device.confirmed or any(address.answered > -inf for address in its) or is_annotated(device):
             self._limits.confirm(device)
             evicted = None
         else:
@@ -494,10 +514,17 @@ class Inventory(DueChecks):
         events = [
             Event(EventKind.SPLIT, now, None, into, None, other,
                   reason=f"{other.hex(':')} was separated from it by a user", previous=before),
-            Event(EventKind.SPLIT, now, None, device, None, merge.into, reason=reason),
+            Event(EventKind.SPLIT, now, None, device, None, merge.into, reason=device.reason),
             *self.people.split(merge, now),
         ]  # fmt: skip
         return events + ([self.forget(evicted, now, NO_ROOM)] if evicted else [])
+
+    def _is_free(self, network_id: str, ip: Ip, device: Device) -> bool:
+        """Return whether neither a device nor this host has an address."""
+        network = self.networks.get(network_id)
+        if network is not None and ip in network.ours:
+            return False
+        return self.addresses.holder(network_id, ip) is None and device.address_at(network_id, ip) is None
 
     # ---- networks -----------------------------------------------------------------------------------------------
 

@@ -5,27 +5,34 @@ events are those of one device. Only a user merges devices.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from netscand.core.annotations import NO_ANNOTATIONS, annotations
 from netscand.core.mac_ranges import is_virtual
-from netscand.core.model import Busy, Device, Mac, Observation
+from netscand.core.model import Busy, Device, Mac, Observation, Status
+from netscand.core.presence import Presence
 
 MOST_MERGED, MOST_OF_ONE = 256, 8
 """Maximum merged MACs, and of one device."""
 
 
 class Merge(NamedTuple):
-    """A MAC that was merged into another one, and what its device was before, for the undo."""
+    """A device that was merged into another one, as it was then, and what else the undo needs."""
 
-    mac: Mac
+    device: Device
     into: Mac
-    first_seen: float
-    annotations: Mapping[str, object]
+    own_first_seen: float | None = None
+    """When the other one was first seen, without any merge; None: not known."""
     given: Mapping[str, object] = {}
-    """Annotations that the device it was merged into got from it."""
+    """Annotations, and the host name, that the other one got from it."""
     people: Mapping[str, tuple[bool, bool]] = {}
     """Name, in lower case, of each person that had it → whether it counted, and whether the other one was added."""
+
+    @property
+    def mac(self) -> Mac:
+        """Return the MAC that was merged."""
+        return self.device.mac
 
 
 def why_not_merged(device: Device) -> str:
@@ -43,19 +50,36 @@ def why_not_merged(device: Device) -> str:
 
 
 def to_give(gone: Device, into: Device) -> dict[str, object]:
-    """Return the annotations that a device gets from one that is merged into it: those, and tags, that it lacks."""
+    """Return what a device gets from one that is merged into it: annotations, tags and a host name that it lacks."""
     own, of_gone = annotations(into), annotations(gone)
     given = {name: value for name, value in of_gone.items() if name not in ("tags", "not_same_as", *own)}
     tags = tuple(tag for tag in gone.tags if tag not in into.tags)
+    if into.hostname is None and gone.hostname is not None:
+        given["hostname"] = gone.hostname
     return given | ({"tags": tags} if tags else {})
 
 
 def to_take_back(merge: Merge, into: Device) -> dict[str, object]:
-    """Return the changes of a device that undo what it got by a merge, as far as that was not changed since."""
+    """Return the changes of annotations that undo what a device got by a merge, unless a user changed it since."""
     own, tags = annotations(into), merge.given.get("tags", ())
-    changes = {name: NO_ANNOTATIONS[name] for name, value in merge.given.items() if own.get(name) == value}
+    changes = {name: NO_ANNOTATIONS[name] for name, value in merge.given.items() if name in own and own[name] == value}
     assert isinstance(tags, tuple)
     return changes | {"tags": tuple(tag for tag in into.tags if tag not in tags)}
+
+
+def taken_out(merge: Merge, into: Device, now: float, last_seen: float | None) -> Device:
+    """Return the device of a merge as it is when that is undone, without addresses.
+
+    `last_seen`: at the addresses that it has now; None: it has none.
+    """
+    device, rules = merge.device, into.presence.rules
+    learned = Presence.restored(now, rules, device.presence.learned(), max(0.0, now - device.last_seen))
+    learned.chosen = device.presence.chosen
+    return replace(
+        device, presence=learned, status=Status.UNKNOWN, status_since=now, addresses=[], interface=into.interface,
+        reason=f"separated from {into.mac.hex(':')} by a user", lost=None, counted=None, has_person=False,
+        last_seen=device.last_seen if last_seen is None else last_seen,
+    )  # fmt: skip
 
 
 class MergedMacs:

@@ -151,6 +151,16 @@ class RememberedPerson(NamedTuple):
     """The name before the event that shows it."""
 
 
+class RememberedMerge(NamedTuple):
+    """A merge as it was stored last (core/merged.py)."""
+
+    device: Remembered
+    into: Mac
+    own_first_seen: float | None = None
+    given: Mapping[str, object] = {}
+    people: Mapping[str, tuple[bool, bool]] = {}
+
+
 class Memory(NamedTuple):
     """What a start finds in the history."""
 
@@ -172,8 +182,7 @@ class Memory(NamedTuple):
     gone: Collection[Mac] = ()
     """MACs that may still have a row, though their device was forgotten."""
     people: Sequence[RememberedPerson] = ()
-    merges: Sequence[Merge] = ()
-    """In unix seconds."""
+    merges: Sequence[RememberedMerge] = ()
 
 
 NOT_RUNNING = "netscand was not running"
@@ -197,10 +206,16 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
     machine is ever off, of a clock that may be right, becomes `now`. As numbers, times are no later than `now`; if the
     clock is behind the time that the history knows, that time is used for them: otherwise every device would be new.
     """
+    return _recalled(memory.devices, memory, rules, offset, now)
+
+
+def _recalled(
+    remembered: Iterable[Remembered], memory: Memory, rules: Rules, offset: float, now: float
+) -> list[Device]:
     restored, alive = _restorer(memory, offset, now), memory.alive_until
     offset = max(offset, memory.known_time - now)
     devices = []
-    for was in memory.devices:
+    for was in remembered:
         learned, at = (was.learned, was.learned_at) if was.learned else (NEW, was.first_seen)
         presence = Presence.restored(now, rules, learned, max(0.0, now + offset - at))
         presence.chosen = was.chosen
@@ -235,10 +250,14 @@ def recalled_people(memory: Memory, offset: float, now: float) -> list[Person]:
     ]  # fmt: skip
 
 
-def recalled_merges(memory: Memory, offset: float, now: float) -> list[Merge]:
+def recalled_merges(memory: Memory, rules: Rules, offset: float, now: float) -> list[Merge]:
     """Return the merged MACs for a start at `now`, as `recalled` the devices."""
     restored = _restorer(memory, offset, now)
-    return [merge._replace(first_seen=restored(merge.first_seen)) for merge in memory.merges]
+    devices = _recalled((each.device for each in memory.merges), memory, rules, offset, now)
+    return [
+        Merge(device, was.into, restored(was.own_first_seen) if was.own_first_seen else None, was.given, was.people)
+        for device, was in zip(devices, memory.merges, strict=True)
+    ]
 
 
 def _restorer(memory: Memory, offset: float, now: float) -> Callable[[float], float]:

@@ -11,13 +11,11 @@ from pathlib import Path
 from time import thread_time
 from typing import Any, BinaryIO, TypeVar
 
-from netscand.core.merged import Merge
-from netscand.core.model import NEVER_SEEN, EventKind, Mac, PersonStatus
+from netscand.core.model import EventKind, Mac
 from netscand.core.restore import (
     DAY,
     CursorGone,
     EventQuery,
-    Memory,
     Page,
     PresencePart,
     Remembered,
@@ -30,7 +28,6 @@ from netscand.store.database import back_up, connect, is_broken, new_epoch
 from netscand.store.presence_days import Days, Span
 from netscand.store.retention import AgeClock, Shift, TrueTimes
 from netscand.store.rows import (
-    DEVICE_COLUMNS,
     KINDS,
     OTHER_KINDS,
     PERSON_KINDS,
@@ -38,11 +35,7 @@ from netscand.store.rows import (
     WRONG,
     is_about_person,
     mac_number,
-    mac_of,
     other_of,
-    remembered,
-    remembered_merge,
-    remembered_person,
     seconds,
     unpack,
 )
@@ -53,8 +46,6 @@ log = logging.getLogger(__name__)
 
 # ---- reader --------------------------------------------------------------------------------------------------------
 # Queries on a connection of their own, a piece at a time (store/turns.py), never on the loop.
-
-DEVICE = f"SELECT {', '.join('device.' + name for name in DEVICE_COLUMNS)}, seen.at, seen.confirmed FROM device"  # noqa: S608
 
 Decode = Callable[[bytes], Remembered | RememberedPerson | None]
 """Returns the device or person that an event shows, of its JSON; None if it is about none. Raises ValueError."""
@@ -315,125 +306,6 @@ def _piece(database: sqlite3.Connection, query: EventQuery) -> tuple[list[tuple[
     if len(found) == query.limit:
         return found, found[-1][0]
     return found, int(rows[-1][0]) if len(rows) == most else through
-
-
-# ---- what a start finds ----------------------------------------------------------------------------------------------
-
-
-def remember(database: sqlite3.Connection, decode: Decode) -> Memory:
-    """Return what a start finds: the rows of devices, and for those that changed later, their last events.
-
-    Raises sqlite3.Error.
-    """
-    shown, alive_at, lived = database.execute("SELECT shown, alive_at, lived FROM state").fetchone()
-    stored = database.execute(f"{DEVICE} LEFT JOIN seen USING (mac) ORDER BY device.mac")
-    devices = {row[0]: remembered(row[:-2], *row[-2:]) for row in stored}
-    latest, last, gone, of_people = _last_events(database, devices, shown)
-    people, damaged = _people(database), []
-    for sequence, kind, body in of_people:
-        try:
-            person = decode(unpack(body))
-        except WRONG:
-            damaged.append(sequence)
-            continue
-        if isinstance(person, RememberedPerson):
-            was = people.pop((person.former_name or person.name).casefold(), None)
-            if was is not None and person.status is PersonStatus.UNKNOWN:  # an event does not show it
-                person = person._replace(last_since=was.last_since)
-            if kind != KINDS[EventKind.PERSON_REMOVED]:
-                people[person.name.casefold()] = person
-    for mac, (sequence, confirmed, chosen, body) in last.items():
-        try:
-            device = decode(unpack(body))
-        except WRONG:
-            damaged.append(sequence)
-            continue
-        if isinstance(device, Remembered):
-            device.sequence, device.chosen, device.confirmed = sequence, chosen, bool(confirmed)
-            devices[mac] = _joined(device, devices.get(mac))
-    if damaged:
-        log.error("stored event %d is damaged (of %d); its device is restored without it", damaged[0], len(damaged))
-    alive_until = max(seconds(alive_at) if alive_at else 0.0, latest)
-    known_time = min(lived / 1000, alive_until)
-    return Memory(
-        tuple(devices.values()),
-        alive_until,
-        known_time,
-        lived / 1000,
-        unwritten={mac_of(mac) for mac in last},
-        gone=gone,
-        people=tuple(people.values()),
-        merges=_merges(database, [devices[mac] for mac in last if mac in devices]),
-    )
-
-
-def _merges(database: sqlite3.Connection, latest: Sequence[Remembered]) -> tuple[Merge, ...]:
-    """Return the merged MACs of their table, without those that are damaged; of the `latest` devices, as these show."""
-    merges = {}
-    for mac, body in database.execute("SELECT mac, body FROM merged"):
-        try:
-            merges[mac_of(mac)] = remembered_merge(mac, body)
-        except WRONG as wrong:
-            log.error("the merge of MAC %r is damaged (%r); it is omitted", mac, wrong)
-    for device in latest:
-        if device.merged is not None:
-            of_it = {mac: merge for mac, merge in merges.items() if merge.into == device.mac}
-            for mac in of_it.keys() - set(device.merged):
-                del merges[mac]
-            for mac in device.merged:
-                merges[mac] = of_it.get(mac) or Merge(mac, device.mac, device.first_seen, {})
-    return tuple(merges.values())
-
-
-def _people(database: sqlite3.Connection) -> dict[str, RememberedPerson]:
-    """Return the people of their table, by name in lower case; without those that are damaged."""
-    people = {}
-    for name, body in database.execute("SELECT name, body FROM person"):
-        try:
-            people[name] = remembered_person(body)
-        except WRONG as wrong:
-            log.error("person %r is damaged (%r); it is omitted", name, wrong)
-    return people
-
-
-def _last_events(
-    database: sqlite3.Connection, devices: dict[int, Remembered], shown: int
-) -> tuple[float, dict[int, tuple[Any, ...]], set[Mac], list[tuple[int, int, Any]]]:
-    """Return the time of the last event, the last event of each MAC that no row shows, and forgotten MACs.
-
-    And the events about people. A device that was forgotten is removed from `devices`.
-    """
-    latest, last, gone, of_people = 0.0, dict[int, tuple[Any, ...]](), set[Mac](), list[tuple[int, int, Any]]()
-    person_kinds = {KINDS[each] for each in PERSON_KINDS}
-    text = "SELECT sequence, at, kind, mac, confirmed, chosen, body FROM event WHERE sequence > ? ORDER BY sequence"
-    for sequence, at, kind, mac, *rest in database.execute(text, (shown,)):
-        try:
-            latest = max(latest, seconds(at))
-            device = mac_of(mac) if mac is not None else None
-        except WRONG:
-            continue
-        if kind in person_kinds:
-            of_people.append((sequence, kind, rest[-1]))
-        if device is None or ((row := devices.get(mac)) is not None and row.sequence >= sequence):
-            continue
-        if kind == KINDS[EventKind.FORGOTTEN]:
-            devices.pop(mac, None)
-            last.pop(mac, None)
-            gone.add(device)
-        else:
-            last[mac] = (sequence, *rest)
-            gone.discard(device)
-    return latest, last, gone, of_people
-
-
-def _joined(device: Remembered, row: Remembered | None) -> Remembered:
-    """Return a device as an event shows it, completed from its older row."""
-    if row is not None and row.reason != NEVER_SEEN:
-        device.first_seen, device.last_seen = row.first_seen, max(device.last_seen, row.last_seen)
-        device.confirmed = device.confirmed or row.confirmed
-        device.learned, device.learned_at = row.learned, row.learned_at
-        device.vendor_class, device.parameters, device.services = row.vendor_class, row.parameters, row.services
-    return device
 
 
 # ---- answers -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import msgspec
 
 from netscand.core.merged import Merge
 from netscand.core.model import (
+    CHOSEN_KIND,
     Address,
     Device,
     Event,
@@ -23,7 +24,7 @@ from netscand.core.model import (
     Service,
     Status,
 )
-from netscand.core.restore import Remembered, RememberedPerson
+from netscand.core.restore import Remembered, RememberedMerge, RememberedPerson
 
 Row = tuple[object, ...]
 """The values of one row, in the order of its columns."""
@@ -38,7 +39,7 @@ DEVICE_COLUMNS = (
     "not_same_as",
 )  # fmt: skip
 
-SMALL_TABLES = {"person": ("name", "body"), "merged": ("mac", "body")}
+SMALL_TABLES = {"person": ("name", "body"), "merged": ("mac", "body", "device")}
 """Tables that are written as a whole, and their columns."""
 
 # The numbers are in people's databases: never change one, only add.
@@ -315,31 +316,46 @@ def person_row(person: Person, clock: WallClock) -> Row:
 
 
 def merge_row(merge: Merge, clock: WallClock) -> Row:
-    """Return the row of a merged MAC."""
-    kept, given = ({name: _plain(value) for name, value in each.items()} for each in (merge.annotations, merge.given))
-    values = [merge.into.hex(), clock.milliseconds(merge.first_seen), kept, given, merge.people]
-    return mac_number(merge.mac), msgspec.json.encode(values).decode()
+    """Return the row of a merged device: what only the merge has, as JSON, and the device by its columns, packed."""
+    device, since = merge.device, merge.own_first_seen
+    body = [merge.into.hex(), None if since is None else clock.milliseconds(since), merge.given, merge.people]
+    values = dict(zip(DEVICE_COLUMNS, device_row(device, 0, clock.milliseconds(device.last_seen), clock), strict=True))
+    _, last_seen, confirmed = seen_row(device, clock)
+    packed = msgspec.msgpack.encode(values | {"last_seen": last_seen, "confirmed": confirmed})
+    return mac_number(merge.mac), msgspec.json.encode(body).decode(), packed
 
 
-def _plain(value: object) -> object:
-    """Return an annotation for JSON: MACs as hexadecimal digits."""
-    return [each.hex() if isinstance(each, bytes) else each for each in value] if isinstance(value, tuple) else value
-
-
-def _annotations(values: dict[str, Any]) -> dict[str, object]:
-    found = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    if others := cast("tuple[str, ...]", found.get("not_same_as")):
-        found["not_same_as"] = tuple(Mac(bytes.fromhex(mac)) for mac in others)
-    return found
-
-
-def remembered_merge(mac: int, body: str) -> Merge:
-    """Return the merge of a row, in unix seconds. Raises one of WRONG for values that netscand did not write."""
-    into, first_seen, kept, given, people = msgspec.json.decode(body)
-    people = {name: (bool(counted), bool(added)) for name, (counted, added) in people.items()}
-    return Merge(
-        mac_of(mac), Mac(bytes.fromhex(into)), seconds(first_seen), _annotations(kept), _annotations(given), people
+def remembered_merge(mac: int, body: str, device: bytes | None) -> RememberedMerge:
+    """Return the merge of a row. Raises one of WRONG for values that netscand did not write."""
+    if device is None:
+        return _merge_of_version_5(mac, *msgspec.json.decode(body))
+    into, since, given, people = msgspec.json.decode(body)
+    values = msgspec.msgpack.decode(device)
+    was = _device(tuple(values.get(name) for name in DEVICE_COLUMNS), values["last_seen"], values["confirmed"])
+    return RememberedMerge(
+        was, Mac(bytes.fromhex(into)), None if since is None else seconds(since), _given(given), _of_people(people)
     )
+
+
+def _merge_of_version_5(
+    mac: int, into: str, first_seen: int, kept: dict[str, Any], given: dict[str, Any], people: dict[str, Any]
+) -> RememberedMerge:
+    at, kind = seconds(first_seen), kept.get("kind")
+    was = Remembered(
+        mac_of(mac), at, at, Status.UNKNOWN, at, "", label=kept.get("label"), known=kept.get("known", False),
+        notes=kept.get("notes"), tags=tuple(kept.get("tags", ())), chosen=kept.get("patience"),
+        not_same_as=tuple(Mac(bytes.fromhex(other)) for other in kept.get("not_same_as", ())),
+        kind=Kind(kind, CHOSEN_KIND) if kind else None,
+    )  # fmt: skip
+    return RememberedMerge(was, Mac(bytes.fromhex(into)), None, _given(given), _of_people(people))
+
+
+def _given(values: dict[str, Any]) -> dict[str, object]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _of_people(values: dict[str, Any]) -> dict[str, tuple[bool, bool]]:
+    return {name: (bool(counted), bool(added)) for name, (counted, added) in values.items()}
 
 
 def remembered_person(body: str) -> RememberedPerson:

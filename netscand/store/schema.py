@@ -3,9 +3,10 @@
 Versions 1 and 2 are from before the first release; their events are in columns that this version does not read.
 Version 4: as 3, which had no `kind`, `kind_reason` and `evidence` of a device
 Version 5: as 4, which had no `tags` and `not_same_as` of a device, and no people and merges
+Version 6: as 5, which had of a merged device only its annotations and `first_seen`
     event   an event a row, by sequence number (store/rows.py)
     device  a device a row, as of some event; `seen`: when it was last seen, apart, because that changes all the time
-    person  a person a row; merged: a MAC that users merged into another device, a row. Both as JSON (store/rows.py)
+    person  a person a row, as JSON; merged: a device that users merged into another one, a row (store/rows.py)
     shift   the event from which on the wall clock was set to another time (store/retention.py)
     state   one row: what belongs to the database as a whole
 """
@@ -17,7 +18,7 @@ from functools import cache
 
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, KINDS, RARE_KINDS
 
-VERSION = 5
+VERSION = 6
 
 RARE = f"kind IN ({', '.join(str(KINDS[kind]) for kind in RARE_KINDS)})"
 """The condition of the index by kind; SQLite uses that index for a query that contains the same condition."""
@@ -27,7 +28,7 @@ EVENT = f"CREATE TABLE event ({EVENT_COLUMNS[0]} INTEGER PRIMARY KEY, {', '.join
 INDEX = f"CREATE INDEX event_rare ON event (kind) WHERE {RARE}"
 
 PEOPLE = "CREATE TABLE person (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID"
-MERGED = "CREATE TABLE merged (mac INTEGER PRIMARY KEY, body TEXT NOT NULL)"
+MERGED = "CREATE TABLE merged (mac INTEGER PRIMARY KEY, body TEXT NOT NULL, device BLOB)"
 
 TABLES = f"""
 {EVENT};
@@ -69,11 +70,16 @@ def _to_4(database: sqlite3.Connection) -> None:
 def _to_5(database: sqlite3.Connection) -> None:
     """Add the tags of devices, people, and merged devices."""
     columns = (f"ALTER TABLE device ADD COLUMN {name}" for name in ("tags", "not_same_as"))
-    for statement in (*columns, PEOPLE, MERGED):
+    for statement in (*columns, PEOPLE, "CREATE TABLE merged (mac INTEGER PRIMARY KEY, body TEXT NOT NULL)"):
         database.execute(statement)
 
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _to_3, 3: _to_4, 4: _to_5}
+def _to_6(database: sqlite3.Connection) -> None:
+    """Add what was known of a merged device; an earlier version kept only its annotations and `first_seen`."""
+    database.execute("ALTER TABLE merged ADD COLUMN device BLOB")
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _to_3, 3: _to_4, 4: _to_5, 5: _to_6}
 """From this version to the next, statement by statement: `executescript` would commit in between. A database older
 than the oldest of them is set aside."""
 

@@ -6,11 +6,11 @@ import pytest
 
 from netscand.core import merged as merged_module
 from netscand.core.annotations import annotate, is_annotated
-from netscand.core.model import Busy, Device, EventKind, Mac, PersonStatus, Status
+from netscand.core.model import Busy, Device, EventKind, Lease, Mac, PersonStatus, Service, Status
 from netscand.core.predecessor import Groups, may_matter
 from netscand.core.presence import Presence, Rules
 from tests.core.test_people import Home
-from tests.core.world import ip, mac, network
+from tests.core.world import check_counts, ip, mac, network
 
 WIFI, DOCK, OTHER = mac(1), mac(2), mac(3)
 
@@ -117,6 +117,55 @@ def test_the_undo_keeps_what_a_user_changed_since() -> None:
     assert (device.label, device.notes, device.tags) == (None, "mine", ("mine",))
     home._tell(home.inventory.split(OTHER, home.now))
     assert (home.inventory.devices[OTHER].label, home.inventory.devices[DOCK].label) == ("bond", "dock")
+
+
+def test_the_undo_brings_back_all_that_was_known() -> None:
+    """Names, kind, services, DHCP facts, first sighting, addresses; nothing of it is left at the other device."""
+    home = world()
+    dock, wifi = home.inventory.devices[DOCK], home.inventory.devices[WIFI]
+    dock.first_seen = wifi.first_seen - 500.0
+    dock.hostname, dock.hostname_source, dock.other_names = "scanner", "mdns", {"dns": "mfp.lan"}
+    dock.services = (Service("_ipp._tcp", ("ty=HP",)),)
+    dock.dhcp_vendor_class, dock.dhcp_parameters, dock.dhcp_client_id = "udhcp 1.30", b"\1\3", b"\xffid"
+    dock.lease = Lease(ip("10.0.0.1"), ip("10.0.0.11"), 600, home.now)
+    dock.kind = home.inventory.kinds.of(dock)
+    home.inventory.label(DOCK, {"patience": 77}, home.now)
+    before, was = replace(dock), wifi.first_seen
+    merge(home)  # then the address is given up
+    assert (wifi.hostname, wifi.first_seen) == ("scanner", before.first_seen)
+    home.inventory.addresses.drop(wifi, wifi.addresses[1])
+    home._tell(home.inventory.split(DOCK, home.now))
+    back = home.inventory.devices[DOCK]
+    for name in (
+        "first_seen", "hostname", "hostname_source", "other_names", "services", "dhcp_vendor_class", "dhcp_parameters",
+        "dhcp_client_id", "lease", "kind", "confirmed",
+    ):  # fmt: skip
+        assert getattr(back, name) == getattr(before, name), name
+    assert back.kind is not None
+    assert [each.ip for each in back.addresses] == [ip("10.0.0.11")]
+    assert home.inventory.addresses.holder(network().id, ip("10.0.0.11")) is back
+    assert (back.presence.chosen, wifi.presence.chosen) == (77, None)
+    assert (wifi.hostname, wifi.first_seen) == (None, was)
+    (event,) = (each for each in home.events[-2:] if each.device is wifi)
+    assert event.previous is not None
+    assert (event.previous["hostname"], event.previous["first_seen"]) == ("scanner", before.first_seen)
+    check_counts(home.inventory)
+
+
+def test_first_sightings_are_right_after_each_undo() -> None:
+    """In whatever order; a name that the device has said itself since stays."""
+    for order in ((WIFI, DOCK), (DOCK, WIFI)):
+        home = world()
+        for number, each in enumerate((WIFI, DOCK, OTHER)):
+            home.inventory.devices[each].first_seen = 100.0 * (number + 1)
+        merge(home, DOCK, WIFI)
+        merge(home, OTHER, DOCK)
+        assert home.inventory.devices[OTHER].first_seen == 100.0
+        home._tell(home.inventory.split(order[0], home.now))
+        assert home.inventory.devices[OTHER].first_seen == (200.0 if order[0] == WIFI else 100.0)
+        home._tell(home.inventory.split(order[1], home.now))
+        firsts = [home.inventory.devices[each].first_seen for each in (WIFI, DOCK, OTHER)]
+        assert firsts == [100.0, 200.0, 300.0]
 
 
 @pytest.mark.parametrize("had", [False, True])

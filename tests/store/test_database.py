@@ -15,9 +15,9 @@ from netscand.store import database as database_module
 from netscand.store import schema
 from netscand.store.database import APPLICATION, connect, insert, is_older, open_database
 from netscand.store.paths import HistoryRefused
-from netscand.store.rows import DEVICE_COLUMNS, device_row
+from netscand.store.rows import DEVICE_COLUMNS, device_row, mac_number
 from netscand.store.schema import VERSION, what_is_missing
-from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
+from tests.store.diary import LAN, FakeClock, device, diary, discovered, mac, sequences, turned
 
 
 def written(path: Path) -> Path:
@@ -199,6 +199,27 @@ def test_version_3_gets_what_kinds_tags_people_and_merges_need(tmp_path: Path) -
     asyncio.run(play())
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT * FROM event").fetchall() == before
+        assert what_is_missing(database) == ""
+
+
+def test_version_5_keeps_its_merges(tmp_path: Path) -> None:
+    """FAULTS F20: with the annotations of the merged device, which is all that it had."""
+    path = written(tmp_path / "h.db")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE merged DROP COLUMN device")
+        values = (mac_number(mac(9)), f'["{mac(1).hex()}",5000,{{"label":"dock"}},{{}},{{}}]')
+        database.execute("INSERT INTO merged VALUES (?, ?)", values)
+        database.execute("PRAGMA user_version = 5")
+        database.commit()
+
+    async def play() -> None:
+        async with diary(path) as book:
+            assert not book.history.problems()
+            (merge,) = book.memory.merges
+            assert (merge.device.mac, merge.into, merge.device.label) == (mac(9), mac(1), "dock")
+
+    asyncio.run(play())
+    with closing(sqlite3.connect(path)) as database:
         assert what_is_missing(database) == ""
 
 

@@ -13,7 +13,7 @@ from netscand.core.restore import recalled
 from netscand.serve.encode import Encoder
 from netscand.store import restamp
 from netscand.store.database import connect
-from netscand.store.reader import remember
+from netscand.store.opening import remember
 from netscand.store.restamp import moved
 from netscand.store.retention import Ages, Shift
 from tests.store.diary import LAN, Diary, device, diary, discovered, mac, turned

@@ -19,7 +19,7 @@ from netscand.core.presence import Presence, Rules
 from netscand.core.restore import Memory, Remembered, recalled
 from netscand.serve.encode import remembered
 from netscand.store.database import connect
-from netscand.store.reader import remember
+from netscand.store.opening import remember
 from netscand.store.rows import event_row
 from tests.core.world import World, ip, mac, network
 from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered
@@ -329,5 +329,29 @@ def test_this_host_has_a_row_without_an_event(tmp_path: Path, how: str) -> None:
         assert (back.mac, back.reason, milliseconds(back.first_seen)) == (
             own.mac, "this host", milliseconds(own.first_seen),
         )  # fmt: skip
+
+    asyncio.run(play())
+
+
+def test_a_merge_survives_a_kill_before_its_row(tmp_path: Path) -> None:
+    """Law 2: the undo brings back what the last event of the merged device shows; its patience, too."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            into, gone = device(1), device(2)
+            gone.hostname, gone.hostname_source, gone.label = "dock", "dhcp", "Dock"
+            gone.presence.chosen, gone.confirmed = 77.0, True
+            await book.write(discovered(into), discovered(gone))
+            await book.history._device_rows.show()
+            del book.devices[gone.mac]
+            await book.write(Event(EventKind.FORGOTTEN, 200.0, None, gone, reason="merged"))
+            into.merged = (gone.mac,)
+            await book.write(Event(EventKind.MERGED, 200.0, None, into, None, gone.mac))
+            await book.history.settled()
+            path = book.killed(tmp_path / "killed")
+        (merge,) = remembered_in(path).merges
+        was = merge.device
+        assert (was.mac, was.hostname, was.label, was.chosen, was.confirmed) == (gone.mac, "dock", "Dock", 77.0, True)
+        assert [each.ip for each in was.addresses] == [gone.ip]
 
     asyncio.run(play())

@@ -5,12 +5,15 @@ import zlib
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.merged import Merge
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Kind, Mac, Service, Status
+from netscand.core.model import CHOSEN_KIND, Address, Device, Event, EventKind, Evidence, Ip, Kind, Mac, Service, Status
+from netscand.core.presence import Rules
+from netscand.core.restore import Memory, recalled_merges
 from netscand.store import rows
 from netscand.store.database import insert, open_database
 from netscand.store.rows import (
@@ -61,20 +64,33 @@ def test_a_damaged_event_is_never_unpacked() -> None:
 
 
 def test_a_merge_is_restored_as_it_was() -> None:
-    """With all that its undo needs."""
-    annotations = {
-        "label": "dock",
-        "known": True,
-        "patience": 90.0,
-        "tags": ("a", "b"),
-        "not_same_as": (mac(3), mac(4)),
-    }
-    merge = Merge(mac(2), mac(1), 100.0, annotations, {"label": "dock", "tags": ("a",)}, {"jane": (True, False)})
-    number, body = merge_row(merge, CLOCK)
+    """With all that its undo needs: the device as its own row would have it."""
+    one = device(2)
+    one.label, one.known, one.tags, one.not_same_as, one.confirmed = "dock", True, ("a", "b"), (mac(3), mac(4)), True
+    one.presence.chosen, one.hostname, one.hostname_source = 90.0, "dock", "mdns"
+    one.services, one.kind = (Service("_ipp._tcp", ("ty=HP",)),), Kind("printer", "mDNS service _ipp._tcp")
+    merge = Merge(one, mac(1), 50.0, {"label": "dock", "tags": ("a",)}, {"jane": (True, False)})
+    number, body, packed = merge_row(merge, CLOCK)
     assert isinstance(number, int)
-    back = remembered_merge(number, str(body))
-    assert back._replace(first_seen=0.0) == merge._replace(first_seen=0.0)
-    assert abs(back.first_seen - 100.0 - CLOCK.boot) < 0.001
+    assert isinstance(packed, bytes)
+    back = remembered_merge(number, str(body), packed)
+    assert back.device == remembered(device_row(one, 0, CLOCK.milliseconds(100.0), CLOCK), CLOCK.milliseconds(100.0), 1)
+    assert (back.into, back.given, back.people) == (merge.into, merge.given, merge.people)
+    assert back.own_first_seen == rows.seconds(CLOCK.milliseconds(50.0))
+    again = recalled_merges(Memory((), 0.0, merges=[back]), Rules(), CLOCK.boot, 200.0)[0]
+    assert (again.device.hostname, again.device.services, again.device.presence.chosen) == ("dock", one.services, 90.0)
+    assert abs(again.device.first_seen - 100.0) < 0.001
+
+
+def test_a_merge_of_an_earlier_version_is_read() -> None:
+    """FAULTS F20: its undo brings back what that version kept."""
+    kept = {"label": "dock", "tags": ["a"], "patience": 90.0, "kind": "laptop", "not_same_as": [mac(3).hex()]}
+    body = msgspec.json.encode([mac(1).hex(), 5_000, kept, {"tags": ["a"]}, {"jane": [True, False]}]).decode()
+    back = remembered_merge(mac_number(mac(2)), body, None)
+    was = back.device
+    assert (was.mac, was.label, was.known, was.tags, was.chosen) == (mac(2), "dock", False, ("a",), 90.0)
+    assert (was.kind, was.not_same_as, was.first_seen) == (Kind("laptop", CHOSEN_KIND), (mac(3),), 5.0005)
+    assert (back.into, back.given, back.people) == (mac(1), {"tags": ("a",)}, {"jane": (True, False)})
 
 
 def test_the_dictionary_never_changes() -> None:
