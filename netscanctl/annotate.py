@@ -10,7 +10,7 @@ from netscanctl.cli import Session
 from netscanctl.client import Client, Failure, device_path
 from netscanctl.params import mac_of
 from netscanctl.render import title
-from netscand.protocol import Device, DeviceUpdate, encode
+from netscand.protocol import NOT_STORED, Device, DeviceUpdate, encode
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -43,5 +43,10 @@ def annotate(
     if as_json:
         session.terminal.json(answer)
     session.terminal.notice(f"{name or title(updated)}: {message(updated)}")
-    for warning in updated.warnings or ():
+    for warning in warnings_of(updated):
         session.terminal.notice(f"warning: {warning}")
+
+
+def warnings_of(device: Device) -> list[str]:
+    """Return the warnings about a change of a device, without the one that the client has printed."""
+    return [warning for warning in device.warnings or () if not warning.startswith(NOT_STORED)]

@@ -39,7 +39,7 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """Return the HTTP client. Raises Failure."""
-        return Client(self.daemon, self.site)
+        return Client(self.daemon, self.site, self.terminal.error)
 
     def stream_query(self) -> dict[str, str]:
         """Return the parameters that limit the stream to the site, which is checked. Raises Failure."""

@@ -175,8 +175,11 @@ def _read_token(path: Path) -> str:
 class Client:
     """HTTP client with one connection, which stays open until `close`."""
 
-    def __init__(self, daemon: Daemon, site: str | None = None) -> None:
+    def __init__(self, daemon: Daemon, site: str | None = None, warn: Callable[[str], object] = lambda _: None) -> None:
+        """`warn` gets a warning that the daemon cannot store changes, once."""
         self.daemon = daemon
+        self._warn = warn
+        self._warned = ""
         self.site = site
         """Site of a hub that requests about devices, networks and events are limited to; None: all."""
         self._connection = _connection(daemon)
@@ -315,6 +318,9 @@ class Client:
             failure = http_failure(self.daemon, answer.status, content)
             failure.status = answer.status
             raise failure
+        if (warning := answer.headers.get(protocol.WARNING_HEADER, "")) and warning != self._warned:
+            self._warned = warning
+            self._warn(f"warning: {warning}")
         return answer
 
     @contextmanager

@@ -134,7 +134,7 @@ class Device(Struct, kw_only=True):
     conflicts: "list[Conflict] | UnsetType" = UNSET
     """Addresses that another device uses, too; only in the REST response about one device."""
     warnings: list[str] | UnsetType = UNSET
-    """What the user should know about a change; only in the response to `PATCH`, if there is something."""
+    """What the user should know about a change; only in the response to one, if there is something."""
     site: str | UnsetType = UNSET
     """Its site; only from a hub of sites, as the next one. There, site and MAC identify a device."""
     status_at_site: str | UnsetType = UNSET
@@ -174,6 +174,8 @@ class Person(Struct, kw_only=True):
     last_status: str | None
     """`home` or `away`, as far as it was ever certain."""
     devices: list[PersonDevice]
+    warnings: list[str] | UnsetType = UNSET
+    """What the user should know about a change; only in the response to `PATCH`, if there is something."""
 
 
 class Conflict(Struct, kw_only=True):
@@ -525,6 +527,13 @@ class SuggestionList(Struct, kw_only=True):
     suggestions: list[Suggestion]
     dismissed: list[Suggestion] = []
     more: bool = False
+
+
+WARNING_HEADER = "Netscand-Warning"
+"""Header of the response to a change, also to one without a body, that may not survive a restart; see NOT_STORED."""
+
+NOT_STORED = "not stored"
+"""Begin of that warning, in the header and in `warnings`; the reason follows."""
 
 
 class Erased(Struct, kw_only=True):

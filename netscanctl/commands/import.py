@@ -7,7 +7,7 @@ from typing import IO, NamedTuple
 import click
 from msgspec import UNSET
 
-from netscanctl.annotate import update_device
+from netscanctl.annotate import update_device, warnings_of
 from netscanctl.cli import Session
 from netscanctl.client import Client, Failure, Usage
 from netscanctl.name_files import FORMATS, LONGEST_LINE, BadLine, Entry, read
@@ -132,7 +132,7 @@ def apply(client: Client, line: int, mac: str, update: DeviceUpdate, report: "Re
             raise
         report.skip(line, str(failure))
         return False
-    for warning in device.warnings or ():
+    for warning in warnings_of(device):
         report.line(line, f"warning: {warning}")
     return True
 

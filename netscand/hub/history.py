@@ -28,6 +28,10 @@ class Past:
         """Return why events may be lost, or were."""
         return ()
 
+    def unstored(self) -> str:
+        """Return "": the log of the server has every event."""
+        return ""
+
     def size(self) -> int:
         """Return 0: the log is on the server's disk."""
         return 0

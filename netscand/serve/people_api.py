@@ -10,22 +10,25 @@ from netscand.core.model import Busy, Mac
 from netscand.core.ratelimit import ANNOTATIONS
 from netscand.protocol import LONGEST_NAME, NAME_PATTERN
 from netscand.serve.encode import Encoder, mac_text
-from netscand.serve.http import HEADERS, Refused, answer, connection_of
+from netscand.serve.http import Refused, answer, connection_of
 from netscand.serve.hub import Hub
-from netscand.serve.ports import Scanner
+from netscand.serve.ports import HistoryPort, Scanner
 from netscand.serve.query import mac_of, struct_of
-from netscand.serve.rest import cleaned, no_device
+from netscand.serve.rest import changed, cleaned, no_device
 from netscand.serve.summary import Summary
 
 
 class PeopleApi:
     """The people as clients get them."""
 
-    def __init__(self, scanner: Scanner, hub: Hub, summary: Summary, encoder: Encoder) -> None:
+    def __init__(
+        self, scanner: Scanner, hub: Hub, summary: Summary, encoder: Encoder, archive: HistoryPort | None
+    ) -> None:
         self._scanner = scanner
         self._hub = hub
         self._summary = summary
         self._encoder = encoder
+        self._archive = archive
 
     async def people(self, request: web.Request) -> web.StreamResponse:
         """List people, and whether each is home."""
@@ -65,9 +68,7 @@ class PeopleApi:
         person = scanner.people.find(new_name or name)
         assert person is not None
         self._encoder.sync()
-        response = answer(self._encoder.person(person))
-        await self._hub.settled()
-        return response
+        return await changed(self._hub, self._archive, self._encoder.person(person))
 
     async def remove_person(self, request: web.Request) -> web.StreamResponse:
         """Remove a person; the devices stay."""
@@ -76,8 +77,7 @@ class PeopleApi:
             self._scanner.remove_person(name)
         except KeyError:
             raise Refused("not_found", f"no person {name!r}") from None
-        await self._hub.settled()
-        return web.Response(status=204, headers=HEADERS)
+        return await changed(self._hub, self._archive)
 
 
 def person_name(where: str, text: str) -> str:

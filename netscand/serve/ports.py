@@ -26,6 +26,9 @@ class HistoryPort(Protocol):
     def problems(self) -> tuple[str, ...]:
         """Return why events may be lost, or were."""
 
+    def unstored(self) -> str:
+        """Return why what happens now may be lost at a restart; "": it is stored."""
+
     def size(self) -> int:
         """Return the bytes on the disk. May wait for it: not to be called on the loop."""
 

@@ -165,9 +165,7 @@ class DeviceChanges:
             others = await self._labels.others(device, scanner.devices, scanner.cursor, turns, account)
             warnings += [_same_label(device, others)] if others else []
         shown.warnings = warnings or msgspec.UNSET
-        response = answer(shown)
-        await self._hub.settled()
-        return response
+        return await changed(self._hub, self._archive, shown)
 
     def _check_budget(self, spender: tuple[Account, Mac], now: float) -> None:
         """Raise Refused if an account changed a device too often."""
@@ -210,9 +208,8 @@ class DeviceChanges:
         except Busy as full:
             raise Refused("busy", str(full)) from None
         scanner.budgets.take(ANNOTATIONS, spender, now)
-        response = answer(await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request))
-        await self._hub.settled()
-        return response
+        shown = await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request)
+        return await changed(self._hub, self._archive, shown)
 
     async def split(self, request: web.Request) -> web.StreamResponse:
         """Undo the merge of this MAC; return its device."""
@@ -221,9 +218,8 @@ class DeviceChanges:
             scanner.split(mac)
         except KeyError:
             raise Refused("not_found", f"{mac_text(mac)} is not merged into a device") from None
-        response = answer(await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request))
-        await self._hub.settled()
-        return response
+        shown = await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request)
+        return await changed(self._hub, self._archive, shown)
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
         """Delete a device, and with `history=true` its events; if it is seen again, it is new."""
@@ -238,13 +234,28 @@ class DeviceChanges:
             raise no_device(mac) from None
         except ValueError as error:
             raise Refused("bad_request", f"{mac_text(mac)}: {error}") from None
-        await self._hub.settled()
+        response = await changed(self._hub, self._archive)
         if archive is None:
-            return web.Response(status=204, headers=HEADERS)
+            return response
         count = sum([await archive.erase(each) for each in macs])
         if not count and not is_there:
             raise Refused("not_found", f"no device {mac_text(mac)}, and no event of one")
         return answer(protocol.Erased(events=count))
+
+
+async def changed(
+    hub: Hub, archive: HistoryPort | None, shown: protocol.Device | protocol.Person | None = None
+) -> web.Response:
+    """Return the answer to a change once it is stored, or with a warning that a restart may lose it."""
+    await hub.settled()
+    why = archive.unstored() if archive is not None else ""
+    warning = f"{protocol.NOT_STORED}: {why}; a restart before this is fixed loses the change" if why else ""
+    if shown is not None and warning:
+        shown.warnings = [*(shown.warnings or ()), warning]
+    response = web.Response(status=204, headers=HEADERS) if shown is None else answer(shown)
+    if warning:
+        response.headers[protocol.WARNING_HEADER] = warning.encode("ascii", "backslashreplace").decode()
+    return response
 
 
 def no_device(mac: Mac, hint: str = "") -> Refused:

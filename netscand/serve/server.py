@@ -154,7 +154,7 @@ class Server:
         changes = kinds.changes(scanner, hub, encoder, history)
         self.configuration: Callable[[], config.Table] = lambda: config.Config(listen=listen, access=self._access)
         """Returns the configuration in force; the daemon sets one that knows the other tables."""
-        people = PeopleApi(scanner, hub, summary, encoder)
+        people = PeopleApi(scanner, hub, summary, encoder, history)
         settings = SettingsView(lambda: self.configuration())
         metrics = kinds.metrics(scanner, hub, summary, encoder, history, self._live, self._limiter, self.problems)
         metrics.has_devices = lambda: self._access.device_metrics

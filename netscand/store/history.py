@@ -380,6 +380,10 @@ class History(Answers):
         found = (trouble, slow, *self._unreadable(), self._notice, self._maintenance.notice)
         return tuple(problem for problem in found if problem)
 
+    def unstored(self) -> str:
+        """Return why what happens now may be lost at a restart; "": it is stored."""
+        return self._trouble or (SLOW if self._slow else "")
+
     async def erase(self, mac: Mac) -> int:
         """Delete the events of a device and those that name it, and its row; return the number of events.
 

@@ -254,6 +254,9 @@ class EmptyHistory:
     def problems(self) -> tuple[str, ...]:
         return ()
 
+    def unstored(self) -> str:
+        return ""
+
     def size(self) -> int:
         return 4096
 

@@ -133,6 +133,24 @@ def test_a_kind_is_shown_with_its_evidence_and_chosen(admin: Page, guarded: Daem
         assert guarded.get(f"/api/devices/{MAC}").get("kind") == (value or None)
 
 
+def test_a_change_that_is_not_stored_says_so(admin: Page) -> None:
+    """Until a change is stored; it stays beside what else is reported."""
+    admin.js("""window.fetch = (of => async (url, options) => {
+      const answer = await of(url, options);
+      if (!window.broken || options.method !== "PATCH") return answer;
+      const { status, headers } = answer;
+      return new Response(await answer.text(), { status, headers: [...headers, ["Netscand-Warning", window.broken]] });
+    })(window.fetch)""")
+    admin.js("window.broken = 'not stored: the history cannot be written (disk full)'")
+    edit(admin, label="Jane's laptop 2")
+    shown = "document.querySelector('#unstored')"
+    admin.until(f"{shown}.checkVisibility() && {shown}.innerText")
+    assert admin.js(f"{shown}.innerText") == "Not stored: the history cannot be written (disk full)."
+    admin.js("window.broken = ''")
+    edit(admin, label="Jane's laptop")
+    admin.until(f"!{shown}.checkVisibility()")
+
+
 def test_a_label_of_markup_is_letters(admin: Page, guarded: Daemon) -> None:
     """What one user writes is shown to another as text (T7)."""
     evil = "<img src=x onerror=\"window.hacked='it ran'\">"

@@ -296,7 +296,7 @@ export class DevicePane {
       for (const name of Object.keys(changes)) this.touched.delete(name);
       if ("patience" in changes) this.patience.value = "";
       this.#keep();
-      say(this.result, ["Saved.", ...(device.warnings || []).map((text) => errorText({ message: text }))].join(" "));
+      say(this.result, ["Saved.", ...(device.warnings || []).filter((text) => !text.startsWith("not stored")).map((text) => errorText({ message: text }))].join(" "));
       this.draw();
     } catch (failure) {
       this.#failed(failure);

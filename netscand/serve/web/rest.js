@@ -1,5 +1,8 @@
 // Requests to /api, and their token, which is stored for this tab or, if the user asks for it, on this device; never in a URL.
 
+import { find, say } from "./element.js";
+import { errorText } from "./words.js";
+
 const KEY = "netscand.token";
 let token = null, remembered = false;
 try {
@@ -41,11 +44,20 @@ export async function ask(method, path, body) {
   } catch {
     throw { code: "unreachable", message: "netscand does not answer" };
   }
+  warn(method, answer);
   try {
     content = await answer.json();
   } catch { /* no JSON, as from a proxy; or empty, as after DELETE */ }
   if (answer.ok && (content || answer.status === 204)) return content;
   throw { ...(content?.error?.code ? content.error : ofProxy(answer)), ...ofForeignToken(answer), status: answer.status };
+}
+
+/** Show, from a change that may be lost until one that is stored, why the history cannot be written. */
+function warn(method, { ok, headers }) {
+  const text = headers.get("Netscand-Warning") || "";
+  if (!text && (!ok || (method !== "PATCH" && method !== "DELETE"))) return;
+  say(find("#unstored"), text && errorText({ message: text }));
+  find("#unstored").hidden = !text;
 }
 
 /** Return the error for a response that is not netscand's. */
