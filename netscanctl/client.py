@@ -176,7 +176,7 @@ class Client:
     """HTTP client with one connection, which stays open until `close`."""
 
     def __init__(self, daemon: Daemon, site: str | None = None, warn: Callable[[str], object] = lambda _: None) -> None:
-        """`warn` gets a warning that the daemon cannot store changes, once."""
+        """`warn` gets each warning of the daemon (protocol.WARNING_HEADER), once if it repeats."""
         self.daemon = daemon
         self._warn = warn
         self._warned = ""
@@ -318,7 +318,8 @@ class Client:
             failure = http_failure(self.daemon, answer.status, content)
             failure.status = answer.status
             raise failure
-        if (warning := answer.headers.get(protocol.WARNING_HEADER, "")) and warning != self._warned:
+        warning = answer.headers.get(protocol.WARNING_HEADER, "").encode("latin-1").decode(errors="replace")
+        if warning and warning != self._warned:
             self._warned = warning
             self._warn(f"warning: {warning}")
         return answer

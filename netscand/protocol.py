@@ -530,7 +530,8 @@ class SuggestionList(Struct, kw_only=True):
 
 
 WARNING_HEADER = "Netscand-Warning"
-"""Header of the response to a change, also to one without a body, that may not survive a restart; see NOT_STORED."""
+"""Header of a response, in UTF-8: a change may not survive a restart (NOT_STORED), or a tag or person of the query does
+not exist."""
 
 NOT_STORED = "not stored"
 """Begin of that warning, in the header and in `warnings`; the reason follows."""

@@ -6,11 +6,13 @@ from datetime import datetime
 import click
 
 from netscanctl.cli import Session
-from netscanctl.client import Client
+from netscanctl.client import Client, Failure
 from netscanctl.event_lines import format_events
 from netscanctl.params import (
+    as_mac,
     complete_device,
     complete_person,
+    device_of,
     kind_option,
     mac_of,
     parse_since,
@@ -74,6 +76,11 @@ def command(
         terminal.write(lines)
         count += len(page.events)
     if not as_json and not count:
+        if device and as_mac(device):
+            try:
+                device_of(client, device)
+            except Failure as none:
+                terminal.notice(str(none))
         terminal.notice("no event matches" if since or until or query else "the history has no events")
 
 

@@ -11,6 +11,7 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Failure, TimedOut
 from netscanctl.params import (
+    NoMatch,
     as_ip,
     as_mac,
     complete_device,
@@ -122,13 +123,25 @@ class Waiting:
             self._tag, self._texts = None, (*self._texts, *tagged)
             self.targets += tagged
         self.targets = [
-            target or self._person(text) or find_one(devices, text).mac
+            target or self._person(text) or self._device(text)
             for target, text in zip(self.targets, self._texts, strict=True)
         ]
         for ip in filter(as_ip, filter(None, self.targets)):
             if len({device.site for device in matching(devices, ip)}) > 1:
                 find_one(devices, ip)  # a MAC is the same device at any site, an address is not
         return (any if self._any else all)(map(self._has_status, self.targets))
+
+    def _device(self, text: str) -> str:
+        """Return the MAC of the device that matches. Raises Failure, which names the people, if there are any."""
+        try:
+            return find_one(self.picture.devices.values(), text).mac
+        except NoMatch as none:
+            if not self.picture.people:
+                raise
+            people = ", ".join(clean(person.name) for person in self.picture.people.values())
+            raise NoMatch(
+                f'no device and no person matches "{clean(text)}"', f"{none.hint}; the people are: {people}"
+            ) from None
 
     def _person(self, text: str) -> str | None:
         """Return the target of the person with this name, even if a device has it; None: there is none."""

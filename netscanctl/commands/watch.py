@@ -76,6 +76,9 @@ def command(
     if network:
         existing = networks_instead(session.client, network)
         session.client.close()
+    if tag:  # netscand warns if no device has it
+        session.client.get("/api/devices", {"tag": tag, "limit": "1"})
+        session.client.close()
     mark = known_filter(known=known, not_known=not_known)
     given = {"network": network, "q": text, "known": mark, "tag": tag}
     query = {key: value for key, value in given.items() if value}

@@ -176,6 +176,8 @@ async def at_site(scanner: Sites, device: SiteDevice, command: sites.Command) ->
 class SiteHistoryApi(HistoryApi):
     """Handlers of the past."""
 
+    has_people = False
+
     async def reach(self, since: str) -> None:
         """Wait until the hub has read up to a client's cursor."""
         await sites_behind(self).log.until_read(since)

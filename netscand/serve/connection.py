@@ -79,6 +79,8 @@ class Connection(asyncio.BufferedProtocol):
         """Set from the handshake of a WebSocket on."""
         self.active_at = 0.0
         self.written = 0
+        self.warning = ""
+        """Of the answer to the request; "" for none."""
         """Number of writes by aiohttp."""
         self.limiter = limiter
         self._server = server
@@ -234,7 +236,7 @@ class Connection(asyncio.BufferedProtocol):
         self.request_began()
         self._answering, self._head_given, self._reads_body = True, False, False
         self._framing.begin(None if "Transfer-Encoding" in request.headers else request.content_length or 0)
-        self._written_before = self.written
+        self._written_before, self.warning = self.written, ""
 
     def read_body(self) -> None:
         """Note that a handler reads the body as it arrives; otherwise aiohttp would buffer it."""

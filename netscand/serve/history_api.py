@@ -18,11 +18,13 @@ from netscand.core.model import Busy, Device, Mac
 from netscand.core.restore import DAY, CursorGone, EventQuery, PresencePart, Standing, Unreadable
 from netscand.serve.encode import Encoder, decoded, device_before, event_message, mac_text
 from netscand.serve.fair_turns import OURS, Account, Shares
-from netscand.serve.http import BINARY, HEADERS, JSON, Refused, answer, connection_of
+from netscand.serve.http import BINARY, HEADERS, JSON, Refused, answer, connection_of, warn
 from netscand.serve.hub import Hub
 from netscand.serve.people_api import person_name
 from netscand.serve.ports import HistoryPort, Scanner
 from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of, sites_of, tag_of
+from netscand.serve.rest import existing, warn_of_tag
+from netscand.validation_messages import shown
 
 PART = 50
 """Events that are read at a time."""
@@ -53,6 +55,9 @@ MOST_COPIES = 2
 
 class HistoryApi:
     """The history as clients get it."""
+
+    has_people = True
+    """People are kept here; on a hub, at the sites."""
 
     def __init__(self, archive: HistoryPort, scanner: Scanner, hub: Hub, encoder: Encoder) -> None:
         self._archive = archive
@@ -114,9 +119,12 @@ class HistoryApi:
             raise Refused("bad_request", "person: not together with mac or tag; an event about a person has no device")
         if (tag := tag_of(request.query)) is not None:
             tagged = await self._tagged(tag, connection.account)
+            if not tagged:
+                await warn_of_tag(request, tag, self._scanner, self._hub.turns)
             macs = tagged if macs is None else macs & tagged
         query = self._query(request.query, macs, sites)
-        query = query._replace(person=None if person is None else person_name("person", person).casefold())
+        if person is not None:
+            query = query._replace(person=self._person(request, person).casefold())
         try:
             cursor = self._scanner.cursor
             async with connection.answering(lambda: PIECE):
@@ -127,6 +135,14 @@ class HistoryApi:
                 return await self._stream(request, question, cursor)
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
+
+    def _person(self, request: web.Request, name: str) -> str:
+        """Return the name of a person; warn if there is none now, for it may be mistyped. Raises Refused."""
+        name, people = person_name("person", name), self._scanner.people
+        if self.has_people and people.find(name) is None:
+            names = existing("people", [person.name for person in people.all()])
+            warn(request, f"no person {shown(name)} now: only events from before a removal or another name; {names}")
+        return name
 
     def _scope(self, request: web.Request) -> tuple[frozenset[Mac] | None, frozenset[str] | None]:
         """Return the MACs of the device and the sites of the events that are requested; None: all."""

@@ -60,6 +60,18 @@ def answer(body: msgspec.Struct, status: int = 200) -> web.Response:
     return web.Response(body=protocol.encode(body), status=status, content_type=JSON, headers=HEADERS)
 
 
+def warn(request: web.Request, text: str) -> None:
+    """Let the response to a request have a warning."""
+    connection_of(request).warning = "".join(char for char in text if char.isprintable())
+
+
+async def add_warning(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Give a response the warning of its request (`warn`), before it is sent."""
+    connection: Connection | None = request.get_extra_info(CONNECTION)
+    if connection is not None and (text := connection.warning):
+        response.headers[protocol.WARNING_HEADER] = text.encode(errors="replace").decode()
+
+
 def refusal(refused: Refused, request: web.BaseRequest | None = None) -> web.Response:
     """Return the answer to a refused request: JSON, or to a browser that would show it to its user, a page."""
     if request is not None and request.method == "GET" and "text/html" in request.headers.get("Accept", ""):

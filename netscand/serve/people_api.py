@@ -68,7 +68,7 @@ class PeopleApi:
         person = scanner.people.find(new_name or name)
         assert person is not None
         self._encoder.sync()
-        return await changed(self._hub, self._archive, self._encoder.person(person))
+        return await changed(request, self._hub, self._archive, self._encoder.person(person))
 
     async def remove_person(self, request: web.Request) -> web.StreamResponse:
         """Remove a person; the devices stay."""
@@ -77,7 +77,7 @@ class PeopleApi:
             self._scanner.remove_person(name)
         except KeyError:
             raise Refused("not_found", f"no person {name!r}") from None
-        return await changed(self._hub, self._archive)
+        return await changed(request, self._hub, self._archive)
 
 
 def person_name(where: str, text: str) -> str:

@@ -21,7 +21,7 @@ from netscand.core.predecessor import are_different
 from netscand.core.ratelimit import ANNOTATIONS
 from netscand.serve.encode import Encoder, mac_text
 from netscand.serve.fair_turns import Account, FairTurns, Shares
-from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
+from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of, warn
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.ports import HistoryPort, Scanner, request_scan
 from netscand.serve.query import (
@@ -112,6 +112,25 @@ def conflicts_of(scanner: Scanner, encoder: Encoder, device: Device | None = Non
 MOST_NAMED = 4
 """Devices in a warning."""
 
+MOST_EXISTING = 20
+"""Names in a warning that one does not exist."""
+
+
+def existing(what: str, names: Collection[str]) -> str:
+    """Return which names exist, as the end of a warning that one does not."""
+    more = ", …" if len(names) > MOST_EXISTING else ""
+    return f"the {what} are: {', '.join(sorted(names)[:MOST_EXISTING])}{more}" if names else f"there are no {what}"
+
+
+async def warn_of_tag(request: web.Request, tag: str, scanner: Scanner, turns: FairTurns) -> None:
+    """Warn about a tag that no device has: it may be mistyped."""
+    tags: set[str] = set()
+    async for device in turns.over(connection_of(request).account, tuple(scanner.devices.values())):
+        if tag in device.tags:
+            return
+        tags.update(device.tags)
+    warn(request, f"no device has the tag {validation_messages.shown(tag)}; {existing('tags', tags)}")
+
 
 class DeviceChanges:
     """Handlers that change devices."""
@@ -165,7 +184,7 @@ class DeviceChanges:
             others = await self._labels.others(device, scanner.devices, scanner.cursor, turns, account)
             warnings += [_same_label(device, others)] if others else []
         shown.warnings = warnings or msgspec.UNSET
-        return await changed(self._hub, self._archive, shown)
+        return await changed(request, self._hub, self._archive, shown)
 
     def _check_budget(self, spender: tuple[Account, Mac], now: float) -> None:
         """Raise Refused if an account changed a device too often."""
@@ -209,7 +228,7 @@ class DeviceChanges:
             raise Refused("busy", str(full)) from None
         scanner.budgets.take(ANNOTATIONS, spender, now)
         shown = await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request)
-        return await changed(self._hub, self._archive, shown)
+        return await changed(request, self._hub, self._archive, shown)
 
     async def split(self, request: web.Request) -> web.StreamResponse:
         """Undo the merge of this MAC; return its device."""
@@ -219,7 +238,7 @@ class DeviceChanges:
         except KeyError:
             raise Refused("not_found", f"{mac_text(mac)} is not merged into a device") from None
         shown = await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request)
-        return await changed(self._hub, self._archive, shown)
+        return await changed(request, self._hub, self._archive, shown)
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
         """Delete a device, and with `history=true` its events; if it is seen again, it is new."""
@@ -234,7 +253,7 @@ class DeviceChanges:
             raise no_device(mac) from None
         except ValueError as error:
             raise Refused("bad_request", f"{mac_text(mac)}: {error}") from None
-        response = await changed(self._hub, self._archive)
+        response = await changed(request, self._hub, self._archive)
         if archive is None:
             return response
         count = sum([await archive.erase(each) for each in macs])
@@ -244,18 +263,17 @@ class DeviceChanges:
 
 
 async def changed(
-    hub: Hub, archive: HistoryPort | None, shown: protocol.Device | protocol.Person | None = None
+    request: web.Request, hub: Hub, archive: HistoryPort | None, shown: protocol.Device | protocol.Person | None = None
 ) -> web.Response:
     """Return the answer to a change once it is stored, or with a warning that a restart may lose it."""
     await hub.settled()
     why = archive.unstored() if archive is not None else ""
     warning = f"{protocol.NOT_STORED}: {why}; a restart before this is fixed loses the change" if why else ""
-    if shown is not None and warning:
-        shown.warnings = [*(shown.warnings or ()), warning]
-    response = web.Response(status=204, headers=HEADERS) if shown is None else answer(shown)
     if warning:
-        response.headers[protocol.WARNING_HEADER] = warning.encode("ascii", "backslashreplace").decode()
-    return response
+        warn(request, warning)
+        if shown is not None:
+            shown.warnings = [*(shown.warnings or ()), warning]
+    return web.Response(status=204, headers=HEADERS) if shown is None else answer(shown)
 
 
 def no_device(mac: Mac, hint: str = "") -> Refused:
@@ -381,6 +399,8 @@ class Rest:
         after = self._after(given["after"]) if "after" in given else Mac(b"")
         connection = connection_of(request)
         fits, account = filter_of(given, connection.sites), connection.account
+        if fits.tag is not None:
+            await warn_of_tag(request, fits.tag, self._scanner, self._hub.turns)
         async with self._may_list(account):
             with self._hub.snapshot(fits, after=after, account=account) as snapshot:
                 head = protocol.DeviceList(

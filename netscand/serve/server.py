@@ -25,7 +25,7 @@ from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.encode import Encoder, ip_text
 from netscand.serve.full_mode import FullMode
 from netscand.serve.history_api import HistoryApi
-from netscand.serve.http import Refused, connection_of, error_middleware
+from netscand.serve.http import Refused, add_warning, connection_of, error_middleware
 from netscand.serve.hub import Hub
 from netscand.serve.listen import (
     UNAVAILABLE,
@@ -145,6 +145,7 @@ class Server:
             client_max_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses exactly this size
             middlewares=[error_middleware(self._authorize_counted, hub.turns)],
         )
+        self._app.on_response_prepare.append(add_warning)
         most = _connections(listen.max_clients)
         self._limiter = ConnectionLimiter(self._guard, most, listen.max_per_peer, hub.turns, scanner.budgets)
         self._measures = hub.measures

@@ -23,7 +23,7 @@ from netscanctl.services.notify.settings import Notify, Rule
 from netscanctl.services.notify.state import Message, Stored
 from netscanctl.services.program import Context
 from netscanctl.services.report import Report
-from netscand.protocol import Event
+from netscand.protocol import Event, PeopleList, encode
 from tests.core.virtual_loop import VirtualLoop, run
 from tests.ctl.conftest import ROOT, environment
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
@@ -432,6 +432,35 @@ def test_dry_run_prints_what_a_day_would_have_sent(service: Running, daemon: Fak
     assert hooks.posts.empty()
     (query,) = [query for _, path, query, _ in daemon.requests if path == "/api/events"]
     assert query["since"].endswith("Z")
+
+
+def test_a_rule_that_fits_nothing_is_named(service: Running, daemon: FakeDaemon, hooks: Hooks) -> None:
+    """A mistyped name is no silent rule: `--dry-run` names it, and so does the service, in its log."""
+    daemon.devices[0].tags = ["iot"]
+    rules = {
+        "tags": '["ios", "IoT"]', "devices": '["printer*", "host*"]', "networks": '["eth7"]',
+        "people": '["Jnae"]\nkinds = ["person_home"]',
+    }  # fmt: skip
+    text = "".join(f"[notify.rule.{key}]\n{key} = {value}\n" for key, value in rules.items())
+    service.configure(channels(ops=hooks.url) + text)
+    daemon.answers["/api/people"] = 200, encode(PeopleList(cursor="k3f9-1", people=[]))
+    there = daemon.networks[0].id
+    expected = [
+        "[notify.rule.tags] tags 'ios': no device has this tag now; the tags are: iot",
+        "[notify.rule.devices] devices 'printer*': there is no such device now; to list them: netscanctl devices",
+        f"[notify.rule.networks] networks 'eth7': there is no such network now; the networks are: {there}",
+        "[notify.rule.people] people 'Jnae': there is no such person now; the people are: none",
+    ]
+    found = service.call("--dry-run").stderr.splitlines()
+    assert found == [f"netscand-notify: warning: {line}" for line in expected]
+    service.start()
+    assert service.process is not None
+    assert service.process.stderr is not None
+    logged = ""
+    while expected[-1] not in logged:
+        assert (line := service.process.stderr.readline()), logged
+        logged += line
+    assert all(line in logged for line in expected)
 
 
 @pytest.mark.parametrize(

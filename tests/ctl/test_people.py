@@ -113,8 +113,10 @@ def test_wait_for_waits_for_a_person(ctl: Ctl, daemon: FakeDaemon) -> None:
     done = ctl.run("wait-for", "HOST7", "--timeout", "0")
     assert (done.returncode, done.stderr) == (6, "netscanctl: host7 is not home\n")
     assert ctl.run("wait-for", "host7", "--offline", "--timeout", "0").stderr == "netscanctl: host7 is away\n"
+    assert ctl.fails(1, "wait-for", "hots7", "--timeout", "0").startswith('no device and no person matches "hots7"; ')
+    assert ctl.fails(1, "wait-for", "hots7", "--timeout", "0").endswith("; the people are: host7")
     waiting = ctl.start("wait-for", "host7")
-    daemon.until_watched(3)
+    daemon.until_watched(5)
     daemon.send(told("person_home", person("host7", "home")))
     assert waiting.end(None) == 0
 

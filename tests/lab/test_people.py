@@ -63,7 +63,8 @@ def test_a_change_that_is_not_stored_says_so(lab: Lab, small_disk: Path) -> None
     names = small_disk.parent / "names"
     names.write_text(f"{desktop.mac} handy\n")
     for command in (
-        ("label", phone.mac, "x" * 120), ("notes", phone.mac, "n" * 4000), ("known", phone.mac), ("kind", phone.mac, "phone"),
+        ("label", phone.mac, "x" * 120), ("notes", phone.mac, "n" * 4000), ("known", phone.mac),
+        ("kind", phone.mac, "phone"),
         ("patience", phone.mac, "60"), ("tag", phone.mac, "+a"), ("people", "add", "Jane", phone.mac),
         ("people", "rename", "Jane", "Ann"), ("people", "remove", "Ann", phone.mac), ("people", "remove", "Ann"),
         ("merge", "--dismiss", phone.mac, desktop.mac), ("merge", phone.mac, desktop.mac),

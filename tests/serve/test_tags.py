@@ -117,8 +117,10 @@ def test_the_filter_tag_narrows_lists(tmp_path: Path) -> None:
         async with house(tmp_path, devices=4) as lan:
             await patch(lan, 2, tags=["iot"])
             for query, found in (("tag=IoT", [mac(2)]), ("tag=tv", []), ("q=iot", [mac(2)])):
-                _, _, answer = await lan.ask("GET", f"/api/devices?{query}")
+                _, headers, answer = await lan.ask("GET", f"/api/devices?{query}")
                 assert [device["mac"] for device in answer["devices"]] == [one.hex(":") for one in found], query
+                warning = None if found else 'no device has the tag "tv"; the tags are: iot'
+                assert headers.get("Netscand-Warning") == warning
 
     asyncio.run(play())
 

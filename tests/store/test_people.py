@@ -105,6 +105,12 @@ def test_events_are_found_by_the_name_of_a_person(tmp_path: Path) -> None:
             assert await kinds("person=Tom&last=1") == ["person_removed"]
             assert await kinds("person=Tom&kind=person_home,offline") == ["person_home"]
             assert await kinds("person=Ann") == []
+            _, headers, _ = await lan.ask("GET", "/api/events?person=Ann")
+            why = 'no person "Ann" now: only events from before a removal or another name; the people are: Jane Doe'
+            assert headers["Netscand-Warning"] == why
+            assert "Netscand-Warning" not in (await lan.ask("GET", "/api/events?person=jane%20doe"))[1]
+            _, headers, _ = await lan.ask("GET", "/api/events?tag=iot")
+            assert headers["Netscand-Warning"] == 'no device has the tag "iot"; there are no tags'
             for more in ("tag=iot", f"mac={text(1)}"):
                 (error,) = await kinds(f"person=Tom&{more}")
                 assert error.startswith("person: not together with mac or tag")

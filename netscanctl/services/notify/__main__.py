@@ -11,7 +11,7 @@ from netscanctl.client import Client, Daemon, Failure
 from netscanctl.service_status import timestamp
 from netscanctl.services import services_file
 from netscanctl.services.notify.compose import Composer
-from netscanctl.services.notify.rules import Engine, event_time
+from netscanctl.services.notify.rules import Engine, event_time, unmatched
 from netscanctl.services.notify.senders import make_sender
 from netscanctl.services.notify.service import build
 from netscanctl.services.notify.settings import Notify, faults
@@ -19,7 +19,7 @@ from netscanctl.services.notify.state import Message, Rules
 from netscanctl.services.program import EX_CONFIG, EX_UNAVAILABLE, Program
 from netscanctl.services.services_file import DEFAULT
 from netscand.config import ConfigError
-from netscand.protocol import EventList
+from netscand.protocol import DeviceList, EventList, NetworkList, PeopleList
 from netscand.service import credentials
 
 PAGE = 1000
@@ -95,6 +95,14 @@ def dry_run(daemon: Daemon, table: Notify) -> None:
         if len(page.events) < PAGE:
             break
     messages += engine.advance(now)
+    devices = client.read(client.get("/api/devices"), DeviceList).devices
+    networks = [network.id for network in client.read(client.get("/api/networks"), NetworkList).networks]
+    try:
+        people = [person.name for person in client.read(client.get("/api/people"), PeopleList).people]
+    except Failure:  # a hub
+        people = None
+    for line in unmatched(table.rules, devices, people, networks):
+        sys.stderr.write(f"netscand-notify: warning: {line}\n")
     for channel, message in messages:
         link = [f"  {message.link}"] if message.link else []
         sys.stdout.write("\n".join([f"{channel}: {message.title}", *_indented(message.text), *link]) + "\n")

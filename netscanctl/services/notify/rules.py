@@ -8,7 +8,7 @@ An event passes these stages, each of which may delay or end it:
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from fnmatch import fnmatchcase
 from math import log2
@@ -51,6 +51,8 @@ PRESENT = {"discovered": True, "online": True, "offline": False, "network_up": T
            "network_down": False, "network_silent": False, "person_home": True, "person_away": False}  # fmt: skip
 """Kinds where a later event makes an earlier one untrue."""
 STATUS = ("discovered", "online", "offline")
+MOST_NAMED = 20
+"""Names in a message about a value that fits nothing."""
 BATCH = "\0"
 """Instead of a subject: the batch of a rule."""
 
@@ -370,6 +372,36 @@ def matches(rule: Rule, event: Event) -> bool:
     ):
         return False
     return not rule.devices or (device is not None and any(_is_device(device, pattern) for pattern in rule.devices))
+
+
+def unmatched(
+    rules: Mapping[str, Rule], devices: Iterable[Device], people: Iterable[str] | None, networks: Iterable[str]
+) -> Iterator[str]:
+    """Yield a line for each value of a rule that fits nothing that exists now: it may be mistyped, or come later.
+
+    `people` None: not known, as at a hub.
+    """
+    present, names, ids = tuple(devices), sorted(people or ()), sorted(networks)
+    tags = sorted({tag for device in present for tag in device.tags})
+    list_them = "to list them: netscanctl devices"
+    for name, rule in rules.items():
+        lists = (
+            ("tags", [tag for tag in rule.tags if tag.lower() not in tags], "no device has this tag", tags),
+            ("people", [each for each in (rule.people if people is not None else ())
+                        if not any(_is_one_of(one, [each]) for one in names)],
+             "there is no such person", names),
+            ("networks", [each for each in rule.networks if not any(_is_network(one, each) for one in ids)],
+             "there is no such network", ids),
+            ("devices", [each for each in rule.devices if not any(_is_device(one, each) for one in present)],
+             "there is no such device", None),
+        )  # fmt: skip
+        for key, unknown, what, existing in lists:
+            hint = list_them if existing is None else f"the {key} are: {_some(existing)}"
+            yield from (f"[notify.rule.{name}] {key} {value!r}: {what} now; {hint}" for value in unknown)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "") if names else "none"
 
 
 def networks_of(event: Event) -> set[str]:

@@ -1,6 +1,7 @@
 """The service: events in, messages out. Between the two stands one file, so that a kill loses nothing."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
@@ -9,13 +10,15 @@ from netscanctl.client import Failure
 from netscanctl.services.following import StateFollower, messages
 from netscanctl.services.notify.compose import Composer
 from netscanctl.services.notify.outbox import Outbox, Store, state_folder
-from netscanctl.services.notify.rules import Engine, event_time
+from netscanctl.services.notify.rules import Engine, event_time, unmatched
 from netscanctl.services.notify.senders import make_sender
 from netscanctl.services.notify.settings import Notify, faults
 from netscanctl.services.program import Context
 from netscanctl.stream import CursorTracker, Received
 from netscand.config import ConfigError
 from netscand.protocol import Devices, Event, InitialState, ScanUpdate, ServerMessage
+
+log = logging.getLogger(__name__)
 
 LAG = 0.5
 """Seconds by which the time of the rules lags behind: what happened before may still be on its way."""
@@ -45,7 +48,9 @@ class NotifyService:
         clock: Callable[[], float] = time.time, steady_clock: Callable[[], float] = elapsed,
     ) -> None:  # fmt: skip
         self._context, self._store, self._clock, self._steady_clock = context, store, clock, steady_clock
-        channels = table.channels
+        channels, self._rules = table.channels, table.rules
+        self._follower: StateFollower | None = None
+        """Until the rules are compared with what exists."""
         senders = {name: make_sender(name, channel, context.credentials) for name, channel in channels.items()}
         self._outbox = Outbox(senders, store, context.report)
         self._engine = Engine(table.rules, channels, Composer(table.page), store.stored.rules)
@@ -59,6 +64,7 @@ class NotifyService:
 
     async def run(self, follower: StateFollower) -> None:
         """Work until cancelled."""
+        self._follower = follower
         async with asyncio.TaskGroup() as group:
             for work in (self._store.run(), self._follow(), self._tick(), *map(self._outbox.deliver, self._channels)):
                 group.create_task(work)
@@ -68,7 +74,14 @@ class NotifyService:
         raise NotImplementedError
 
     def on_message(self, message: ServerMessage, events: Iterable[Event]) -> None:
-        """Ignore the state: events have all that is needed."""
+        """Warn once about rules that fit nothing; otherwise ignore the state: events have all that is needed."""
+        if self._follower is None or not (state := self._follower.state).complete:
+            return
+        is_hub = any(device.site for device in state.devices.values())  # which lists no people
+        people = None if is_hub else [person.name for person in state.people.values()]
+        for line in unmatched(self._rules, state.devices.values(), people, state.networks):
+            log.warning("%s", line)
+        self._follower = None
 
     # ---- events
 

@@ -44,7 +44,7 @@ export async function ask(method, path, body) {
   } catch {
     throw { code: "unreachable", message: "netscand does not answer" };
   }
-  warn(method, answer);
+  if (method !== "GET") warn(method, answer);
   try {
     content = await answer.json();
   } catch { /* no JSON, as from a proxy; or empty, as after DELETE */ }
@@ -54,7 +54,7 @@ export async function ask(method, path, body) {
 
 /** Show, from a change that may be lost until one that is stored, why the history cannot be written. */
 function warn(method, { ok, headers }) {
-  const text = headers.get("Netscand-Warning") || "";
+  const text = new TextDecoder().decode(Uint8Array.from(headers.get("Netscand-Warning") || "", (char) => char.charCodeAt(0)));
   if (!text && (!ok || (method !== "PATCH" && method !== "DELETE"))) return;
   say(find("#unstored"), text && errorText({ message: text }));
   find("#unstored").hidden = !text;
