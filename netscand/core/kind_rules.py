@@ -200,18 +200,25 @@ hub: 14
 # Beginning in lower case. Sources: the manuals of the makers about options 60 and 43.
 
 DHCP = r"""
-access_point: cisco ap ; arubaap; arubainstantap; ruckus cpe; aerohive ap; motorolaap; meraki; mistap; ubnt.uap
+access_point: cisco ap ; arubaap; arubainstantap; ruckus cpe; aerohive ap; motorolaap; mistap; ubnt.uap
 computer: msft 5.0; msft 98; aaplbsdpc
 voip_phone: cisco systems, inc. ip phone; cisco systems inc. wireless phone; yealink; snom; polycom; ccp.avaya.com
 voip_phone: fanvil; mitel ip phone; aastraipphone; grandstream gxp; grandstream grp; nortel-i2004; shoretel ip phone
-voip_phone: gigaset; yeastar
-printer: mfg=hewlett packard;typ=printer; hewlett-packard jetdirect; hewlett-packard laserjet
-printer: hewlett-packard officejet; mfg=lexmark; lexmark; mfg=xerox; xerox; brother; epson; kyocera; ricoh
-printer: mfg=samsung;typ=printer
+voip_phone: gigaset; yeastar; poly-vvx; digium_d; ipphone.mitel.com
+printer: hewlett-packard jetdirect; lexmark; xerox; brother; epson; kyocera; ricoh
+printer: canon ir-adv; canon d1600; zebra technologies ztc
 tv: roku/; roku
 console: ps4; ps5; xbox; msft 5.0 xbox; nintendo
 sensor: withings
 """
+
+DHCP_WORDS = r"""
+printer: printer; mfp; laserjet; officejet
+camera: network camera
+voip_phone: ip phone
+"""
+"""Words anywhere in a vendor class by which a device says itself what it is, as in `Mfg=DELL;Typ=Printer;Mod=…`. A
+maker of several kinds (Canon, Dell, Meraki, Zebra) says it only by such a word or the name of a series."""
 
 MACOS = bytes((1, 121, 3, 6, 15)), bytes((95, 44, 46))
 """Beginning and end of the parameters (option 55) that macOS requests; iOS requests them without the last three.

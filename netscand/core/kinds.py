@@ -137,11 +137,18 @@ def _by_client(clues: Clues) -> Iterator[Found]:
     if len(named) == 1:
         kind, name = named.popitem()
         yield CLIENT, kind, f'host name "{name}"'
-    if clues.vendor_class and (kind := rules.find_start(rules.DHCP, clues.vendor_class.lower())):
+    if clues.vendor_class and (kind := _by_vendor_class(clues.vendor_class.lower())):
         yield CLIENT, kind, f'DHCP vendor class "{clues.vendor_class}"'
     begin, end = rules.MACOS
     if clues.parameters and clues.parameters.startswith(begin) and clues.parameters.endswith(end):
         yield CLIENT, "computer", "it requests the DHCP options that macOS requests"
+
+
+@lru_cache(maxsize=256)
+def _by_vendor_class(text: str) -> str | None:
+    by_word = rules.by_evidence(rules.DHCP_WORDS)
+    words = (kind for word, kind in by_word.items() if re.search(rf"(?<![a-z]){word}(?![a-z])", text))
+    return rules.find_start(rules.DHCP, text) or next(words, None)
 
 
 @lru_cache(maxsize=1024)

@@ -67,6 +67,33 @@ def test_no_evidence_names_no_kind() -> None:
     assert kind_of(Service("_http._tcp", ()), vendor="Espressif Inc.", vendor_class="udhcp 1.22.1") is None
 
 
+def test_a_maker_of_several_kinds_needs_more_than_its_name() -> None:
+    """By DHCP: a word for what it is, or the name of a series; else switches and cameras would be access points."""
+    for silent in (
+        "Meraki",
+        "MERAKI MX",
+        "Dell",
+        "DELL Embedded",
+        "Canon",
+        "Canon VB-H45",
+        "Zebra",
+        "Zebra TC52",
+        "Poly",
+    ):
+        assert kind_of(vendor_class=silent) is None, silent
+    assert kind_of(vendor_class="Nintendo Switch") == "console"
+    for printer in (
+        "Mfg=ANY;Typ=Printer;Mod=X;Ser=1",
+        "Mfg=ANY;Typ=MFP;Mod=X",
+        "Zebra Technologies ZTC ZD410",
+        "HP Printer",
+    ):
+        assert kind_of(vendor_class=printer) == "printer", printer
+    assert kind_of(vendor_class="AXIS,Network Camera,P3343,5.20.3") == "camera"
+    for silent in ("sprinter 2", "printers.example", "mfpx"):
+        assert kind_of(vendor_class=silent) is None, silent
+
+
 def test_a_print_queue_is_no_printer() -> None:
     """Computers and routers share the printers of others."""
     assert kind_of(IPP) == "printer"

@@ -142,6 +142,12 @@ def test_doubt_keeps_the_last_certain_presence() -> None:
     assert presence(fresh, "unknown") == "home"
 
 
+def test_an_entry_of_connectivity_that_fits_nothing_is_named() -> None:
+    documents = Documents(Mqtt(connectivity=("host*", "pritner")))
+    (line,) = documents.unmatched([device(7)])
+    assert line == "[mqtt] connectivity 'pritner': there is no such device now; to list them: netscanctl devices"
+
+
 @pytest.mark.parametrize("name", ["printer", "PRINTER", "a4:83:e7:00:00:07", "pri*"])
 def test_a_thing_is_a_binary_sensor_by_configuration(name: str) -> None:
     documents = Documents(Mqtt(connectivity=(name,)))

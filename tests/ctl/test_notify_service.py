@@ -458,7 +458,8 @@ def test_a_rule_that_fits_nothing_is_named(service: Running, daemon: FakeDaemon,
     assert service.process.stderr is not None
     logged = ""
     while expected[-1] not in logged:
-        assert (line := service.process.stderr.readline()), logged
+        line = service.process.stderr.readline()
+        assert line, logged
         logged += line
     assert all(line in logged for line in expected)
 

@@ -109,6 +109,9 @@ class MqttService:
             self._refresh_all()
         if isinstance(message, Event) and (message.device is None or message.kind in PROBLEMS):
             self._problems_wanted.set()
+        if not self._complete.is_set():
+            for line in self._documents.unmatched(state.devices.values()):
+                log.warning("%s", line)
         self._complete.set()
 
     def _refresh_all(self) -> None:
