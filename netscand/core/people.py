@@ -174,6 +174,7 @@ class People:
     def _settle(self, person: Person, now: float, seen_at: float | None = None) -> list[Event]:
         status, reason = verdict(person, self._devices)
         if status is person.status:
+            person.reason = reason  # of the devices as they are now; no event
             return []
         previous = {"status": person.status, "status_since": person.status_since, "reason": person.reason}
         if status is not UNKNOWN and status is not person.last_status:

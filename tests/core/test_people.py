@@ -48,6 +48,18 @@ def leave(home: Home, *macs: Mac) -> None:
     home.hosts = {place: each for place, each in home.hosts.items() if each not in macs}
 
 
+def test_the_reason_is_about_the_devices_as_they_are(home: Home) -> None:
+    """Also if the status stays, which is no event."""
+    jane = home.inventory.people.find("Jane")
+    assert jane is not None
+    assert jane.reason == f"{PHONE.hex(':')} is online, and 1 more"
+    count = len(home.of_people())
+    leave(home, PHONE)
+    home.run(600.0)
+    assert jane.reason == f"{LAPTOP.hex(':')} is online"
+    assert len(home.of_people()) == count
+
+
 def test_a_person_is_home_while_a_device_that_counts_is_online(home: Home) -> None:
     """The last one to go makes the person away, at that moment; the first to come, home."""
     assert home.status() is PersonStatus.HOME

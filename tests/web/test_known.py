@@ -63,6 +63,29 @@ def test_the_address_bar_filters(browser: Chromium, full: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390, 960, 1024, 1360, 1920])
+def test_the_kind_and_on_a_phone_the_tags_are_not_cut(full: Page, daemon: Daemon, width: int) -> None:
+    """However long the name is: the name is cut, and keeps some letters."""
+    daemon.request("PATCH", f"/api/devices/{PI}", {"tags": ["garden", "iot", "weather"], "kind": "access_point"})
+    full.resize(width, 800, mobile=width < 960)
+    full.until(f"innerWidth === {width}")
+    cell = ".c-vendor" if width < 960 else ".c-name"
+    full.until(
+        f"""(() => {{
+        const row = document.querySelector('[data-mac="{PI}"]');
+        const whole = (it, {{ left, right }}) => it?.width > 9 && it.right <= right + .5 && it.left >= left - .5;
+        const box = (of) => row?.querySelector(of)?.getBoundingClientRect();
+        const seen = (at) => document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2);
+        const kind = box('.kind .icon'), tags = [...(row?.querySelectorAll('{cell} .tag.own') || [])];
+        return whole(kind, box('.c-name')) && seen(kind).closest('.kind') && box('.called').width >= 50 && tags.length === 3
+          && (innerWidth >= 960 || row.querySelector('.c-vendor').scrollWidth <= row.querySelector('.c-vendor').clientWidth)
+          && ({width} >= 960 || tags.every((it) => whole(it.getBoundingClientRect(), box('.c-vendor'))
+            && seen(it.getBoundingClientRect()) === it));
+        }})()"""
+    )
+    full.until("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [320, 390, 960, 1024, 1360, 1920])
 def test_the_mark_is_never_cut(full: Page, width: int) -> None:
     """Nor covered: it stands before the name, at every width, however long the names are."""
     full.resize(width, 800, mobile=width < 960)

@@ -30,12 +30,18 @@ export class People {
   #item(person) {
     const dot = el("i", { class: `dot ${{ home: "online", away: "offline" }[person.status] || "unknown"}`, "aria-hidden": "true" });
     const since = el("small", { class: "faint" }, `${person.status} since ${moment(person.status_since)}`);
-    const title = `${person.reason}; since ${inFull(person.status_since)}`;
+    const title = `since ${inFull(person.status_since)}`;
     return el("li", {}, el("button", { type: "button", title, onclick: () => this.#edit(person) }, dot, el("b", {}, person.name), " ", since));
   }
 
   /** Show a person, and change the devices if the role allows it; null: a new person. */
   async #edit(person) {
+    if (person && !this.lan.sites) { // no event says that the reason has changed
+      try {
+        const { people } = await ask("GET", "api/people");
+        person = people.find(({ name }) => name === person.name) || person;
+      } catch { /* the stream says what is wrong */ }
+    }
     const mine = new Map((person?.devices || []).map(({ mac, counts }) => [mac, counts]));
     const [name, list, remove] = [find("#person-name"), find("#person-devices"), find("#person-remove")];
     const admin = this.lan.role === "admin";

@@ -22,13 +22,18 @@ class Row {
     this.sign = el("span", { class: "sign" }); // before the name, so that a long name never hides it
     this.name = el("span");
     this.link = el("a", { class: "called" }, this.name);
+    this.kind = el("span", { class: "what" }); // after the name, which is cut instead
     this.aka = el("span", { class: "aka" });
     this.tags = el("span", { class: "tags" });
+    this.own = el("span"); // the user's tags once more: on a phone, they are beside the vendor
+    this.vendor = el("span");
     const cells = Object.keys(COLUMNS).map((name) => el("td", { class: `c-${name}`, role: "cell" }));
     const [status, name] = cells;
-    [, , this.ip, this.vendor, this.mac, this.network, this.last, this.first, this.site] = cells;
+    let maker;
+    [, , this.ip, maker, this.mac, this.network, this.last, this.first, this.site] = cells;
     status.append(this.dot, this.word);
-    name.append(this.sign, this.link, this.aka, this.tags);
+    name.append(el("div", {}, this.sign, this.link, this.kind, this.aka, this.tags));
+    maker.append(this.own, this.vendor);
     this.tr = el("tr", { role: "row" }, ...cells);
     this.heat = 0;
   }
@@ -88,8 +93,11 @@ class Row {
     const recent = { class: "tag new", title: "first seen within a day, and not marked as known" };
     this.sign.replaceChildren(...(device.known ? [el("span", known, "✓")] : fresh ? [el("span", recent, "new")] : []));
     const tags = kinds.map((mark) => el("span", { class: "tag" }, mark));
-    if (kind) tags.unshift(el("span", { class: "tag kind", title: device.kind_reason }, iconOf(device.kind), kind));
-    for (const tag of own) tags.push(el("span", { class: "tag own" }, `#${tag}`));
+    const chip = kind && el("span", { class: "tag kind", title: `${kind}: ${device.kind_reason}` }, iconOf(device.kind), el("span", {}, kind));
+    this.kind.replaceChildren(...(chip ? [chip] : []));
+    const ownTags = () => own.map((tag) => el("span", { class: "tag own" }, `#${tag}`));
+    tags.push(...ownTags());
+    this.own.replaceChildren(...ownTags());
     if (source) tags.push(el("span", { class: "tag source", title: "where the name comes from" }, source));
     this.tags.replaceChildren(...tags);
   }
