@@ -2,7 +2,7 @@
 
 from tests.lab.lan import Lab
 from tests.lab.test_daemon import until, wait_for
-from tests.lab.test_passive import NO_SCANS, dhclient, dnsmasq
+from tests.lab.test_passive import NO_SCANS, avahi, dhclient, dnsmasq
 
 
 def test_a_lease_is_shown_and_a_rogue_server_is_reported(lab: Lab) -> None:
@@ -32,3 +32,60 @@ def test_a_lease_is_shown_and_a_rogue_server_is_reported(lab: Lab) -> None:
     assert event["reason"].endswith("not in expected_dhcp of 10.77.0.0/24")
     (problem,) = [each for each in daemon.get("/api/status")["problems"] if "DHCP" in each]
     assert f"10.77.0.66 ({rogue.mac}) serves DHCP, which is not expected there" in problem
+
+
+def test_real_clients_have_the_kind_of_their_evidence(lab: Lab) -> None:
+    """Option sets of several makers, by dhclient; services, by Avahi. A maker alone says nothing."""
+    daemon = lab.daemon(NO_SCANS)
+    dnsmasq(lab.host("10.77.0.1"), "--dhcp-range=10.77.0.100,10.77.0.120,1h")
+    clients = {
+        ("DESKTOP-A1B2C3D", "MSFT 5.0", ""): "computer",
+        ("LAPTOP-A1B2C3D4", "MSFT 5.0", "request subnet-mask, routers, domain-name-servers;"): "laptop",
+        ("Janes-iPhone", "lab 1.0", ""): "phone",
+        ("copier", "Mfg=DELL;Typ=Printer;Mod=Dell B2360dn;Ser=ABCDEF1;", ""): "printer",
+        ("desk", "yealink", ""): "voip_phone",
+        ("rack", "Meraki", ""): None,
+        ("some-host", "udhcp 1.36.1", ""): None,
+    }
+    macs = {}
+    for number, ((name, vendor_class, more), kind) in enumerate(clients.items()):
+        host = lab.host(None, mac=f"a4:83:e7:00:00:{number:02x}")
+        dhclient(host, name, vendor_class, more)
+        macs[host.mac] = kind
+    printer = lab.host("10.77.0.50", mac="a4:83:e7:00:00:50")
+    avahi(printer, "office", service="_ipp._tcp", txt=["ty=Example 100", "rp=ipp/print"])
+    macs[printer.mac] = "printer"
+
+    def kinds() -> dict[str, object]:
+        return {each["mac"]: each.get("kind") for each in daemon.get("/api/devices")["devices"] if each["mac"] in macs}
+
+    wait_for("the kinds", lambda: kinds() == macs)
+    shown = daemon.ctl("show", printer.mac).stdout
+    assert "mDNS service _ipp._tcp" in shown
+    assert {each["type"] for each in daemon.get(f"/api/devices/{printer.mac}")["services"]} == {"_ipp._tcp"}
+
+
+def test_a_new_mac_of_a_real_client_is_suggested_and_the_merge_undone(lab: Lab) -> None:
+    """By the identifier of its DHCP client; the undo knows its name, lease and kind without a frame from it."""
+    daemon = lab.daemon(NO_SCANS)
+    dnsmasq(lab.host("10.77.0.1"), "--dhcp-range=10.77.0.100,10.77.0.120,1h")
+    wifi, dock = (lab.host(None, mac=f"a4:83:e7:00:00:6{number}") for number in (1, 2))
+    same = 'send dhcp-client-identifier "laptop-of-jane";'
+    dhclient(dock, "LAPTOP-A1B2C3D4", "MSFT 5.0", same)
+    dhclient(wifi, "LAPTOP-A1B2C3D4", "MSFT 5.0", same)
+    wait_for("the suggestion", lambda: daemon.get("/api/suggestions")["suggestions"])
+    assert "same DHCP client identifier" in daemon.ctl("merge").stdout
+    facts = ("hostname", "hostname_source", "kind", "kind_reason", "dhcp_vendor_class", "first_seen", "dhcp")
+    before = daemon.get(f"/api/devices/{dock.mac}")
+    assert (before["kind"], before["hostname"]) == ("laptop", "LAPTOP-A1B2C3D4")
+    assert daemon.ctl("merge", wifi.mac, dock.mac).returncode == 0
+    dock.unplug()
+    for restart in (False, True):
+        if restart:
+            assert daemon.ctl("merge", wifi.mac, dock.mac).returncode == 0
+            daemon.kill()
+            daemon.start()
+        assert daemon.ctl("merge", "--undo", dock.mac).returncode == 0
+        after = daemon.get(f"/api/devices/{dock.mac}")
+        kept = facts[:-1] if restart else facts  # no lease outlasts a restart
+        assert {name: after[name] for name in kept} == {name: before[name] for name in kept}

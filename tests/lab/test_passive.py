@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -117,8 +117,8 @@ def dnsmasq(host: Host, *options: str) -> None:
     wait_for("dnsmasq", lambda: ":53 " in host.run(udp).stdout)
 
 
-def dhclient(host: Host, name: str, vendor_class: str = "lab 1.0") -> None:
-    """Take a lease, once, and put it on the interface.
+def dhclient(host: Host, name: str, vendor_class: str = "lab 1.0", more: str = "request subnet-mask, routers;") -> None:
+    """Take a lease, once, and put it on the interface; `more`: further lines of its configuration.
 
     By a copy of the program: AppArmor's profile for /sbin/dhclient (Ubuntu, and Debian where AppArmor is on) allows no
     file of ours as configuration, and no script but /sbin/dhclient-script. It goes by the path.
@@ -128,9 +128,7 @@ def dhclient(host: Host, name: str, vendor_class: str = "lab 1.0") -> None:
     assert installed, "no dhclient: ./dev setup --test installs it"
     program = shutil.copy(installed, folder / f"{host.port}.dhclient")
     conf = folder / f"{host.port}.conf"
-    conf.write_text(
-        f'send host-name "{name}";\nsend vendor-class-identifier "{vendor_class}";\nrequest subnet-mask, routers;\n'
-    )
+    conf.write_text(f'send host-name "{name}";\nsend vendor-class-identifier "{vendor_class}";\n{more}\n')
     script = folder / f"{host.port}.sh"
     script.write_text('#!/bin/sh\n[ "$reason" != BOUND ] || ip addr add "$new_ip_address/24" dev "$interface"\n')
     script.chmod(0o755)
@@ -146,12 +144,21 @@ for file in passwd group; do  # it wants its user, as any user; where it was onl
     { grep -v ^avahi: /etc/$file; echo avahi:x:65533:65533::/:/bin/false; } >/run/$file
     mount --bind /run/$file /etc/$file
 done
+if [ -s "$1" ]; then  # a service to announce
+    mkdir /run/etc
+    cp -a /etc/. /run/etc
+    mkdir -p /run/etc/avahi/services
+    cp "$1" /run/etc/avahi/services
+    mount --bind /run/etc /etc
+fi
 exec avahi-daemon --no-drop-root --no-chroot -f "$0"
 """
 
 
-def avahi(host: Host, name: str, *, workstation: bool = False) -> subprocess.Popen[Any]:
-    """Answer and announce by mDNS at a host, until the lab ends."""
+def avahi(
+    host: Host, name: str, *, workstation: bool = False, service: str = "", txt: Sequence[str] = ()
+) -> subprocess.Popen[Any]:
+    """Answer and announce by mDNS at a host, until the lab ends; with a service of type `service`, if given."""
     assert shutil.which("avahi-daemon"), (
         "no avahi-daemon on the PATH: ./dev setup --test unpacks it, ./dev test finds it"
     )
@@ -160,7 +167,15 @@ def avahi(host: Host, name: str, *, workstation: bool = False) -> subprocess.Pop
         f"[server]\nhost-name={name}\nenable-dbus=no\nallow-interfaces=eth0\n[publish]\n"
         f"publish-workstation={'yes' if workstation else 'no'}\n[rlimits]\n"
     )
-    argv = ["unshare", "--mount", "sh", "-euc", AVAHI, str(conf)]
+    file = conf.with_suffix(".service")
+    records = "".join(f"<txt-record>{each}</txt-record>" for each in txt)
+    file.write_text(
+        f'<?xml version="1.0"?><!DOCTYPE service-group SYSTEM "avahi-service.dtd"><service-group><name>{name}</name>'
+        f"<service><type>{service}</type><port>631</port>{records}</service></service-group>"
+        if service
+        else ""
+    )
+    argv = ["unshare", "--mount", "sh", "-euc", AVAHI, str(conf), str(file)]
     return host.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

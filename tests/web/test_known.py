@@ -76,8 +76,9 @@ def test_the_kind_and_on_a_phone_the_tags_are_not_cut(full: Page, daemon: Daemon
         const box = (of) => row?.querySelector(of)?.getBoundingClientRect();
         const seen = (at) => document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2);
         const kind = box('.kind .icon'), tags = [...(row?.querySelectorAll('{cell} .tag.own') || [])];
-        return whole(kind, box('.c-name')) && seen(kind).closest('.kind') && box('.called').width >= 50 && tags.length === 3
-          && (innerWidth >= 960 || row.querySelector('.c-vendor').scrollWidth <= row.querySelector('.c-vendor').clientWidth)
+        const vendor = row?.querySelector('.c-vendor');
+        return whole(kind, box('.c-name')) && seen(kind).closest('.kind') && box('.called').width >= 50
+          && tags.length === 3 && (innerWidth >= 960 || vendor.scrollWidth <= vendor.clientWidth)
           && ({width} >= 960 || tags.every((it) => whole(it.getBoundingClientRect(), box('.c-vendor'))
             && seen(it.getBoundingClientRect()) === it));
         }})()"""
