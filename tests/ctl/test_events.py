@@ -69,7 +69,14 @@ def test_events_are_filtered_by_the_daemon(
 ) -> None:
     """A MAC also selects the events of a forgotten device."""
     assert brief(ctl.run("events", *args).stdout) == found
-    assert eventful.requests[-1][2] == query
+    assert [asked for _, path, asked, _ in eventful.requests if path == "/api/events"] == [query]
+
+
+def test_a_mac_that_no_device_has_is_named(ctl: Ctl, eventful: FakeDaemon) -> None:
+    """Only if there is no event of it; that is no error, for it may have been forgotten."""
+    done = ctl.run("events", "--device", "a4:83:e7:00:00:63")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("netscanctl: no device")
 
 
 def test_events_since_are_fetched_page_by_page(ctl: Ctl, daemon: FakeDaemon) -> None:
