@@ -29,7 +29,7 @@ export class MergeButton {
       const done = await askMerge(this.lan.devices.get(this.device.mac), [...this.lan.devices.values()]);
       if (!done) return;
       this.notice(done);
-      this.device = null; // suggestions have changed
+      this.role = null; // suggestions have changed; the button works meanwhile
       this.changed();
     } catch (failure) {
       this.failed(failure);
