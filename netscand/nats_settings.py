@@ -1,10 +1,12 @@
-"""Settings of a connection to a NATS server, for both ends: the server's address, the key, the authority."""
+"""A connection to a NATS server, for both ends: the server's address, the key, the authority; and its end."""
 
+import asyncio
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from netscand.config import ConfigError
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 SEED = re.compile(r"SU[A-Z2-7]{56}")
 """Private half of an NKey of a user."""
 PORT = 4222
+CLOSE = 2.0
+"""Seconds to close a connection; nats-py does not end where TLS failed."""
 LIBRARIES = ("/usr/share/netscand/libraries", "/opt/netscand-sites")
 """Where nats-py is, which Debian lacks: that of the Debian package, or one of the administrator's."""
 MISSING = {"nats", "nkeys", "nacl"}
@@ -80,3 +84,14 @@ def tls(heading: str, server: str, ca_file: str | None) -> "SSLContext | None":
         raise ConfigError(f"{heading} ca_file {ca_file!r}: cannot be used: {error.strerror or error}") from None
     except OSError as error:
         raise ConfigError(f"{heading} ca_file {ca_file!r}: cannot be read: {error.strerror}") from None
+
+
+async def close(client: Any) -> None:  # noqa: ANN401 - nats-py is imported late
+    """Close a connection, even if this task is cancelled meanwhile, which interrupts nats-py."""
+    try:
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE):
+                await client.close()
+    finally:
+        if client._transport is not None:  # undocumented; held by tests/core/test_libraries.py
+            client._transport.close()

@@ -1,4 +1,4 @@
-"""Interface of a process to systemd: signals, credentials, notifications, the watchdog (sd_notify(3))."""
+"""Interface of a process to systemd: signals, the end, credentials, notifications, the watchdog (sd_notify(3))."""
 
 import asyncio
 import logging
@@ -7,6 +7,9 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,23 @@ def handle_signals(stop: asyncio.Event, reload: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number, event in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, reload)):
         loop.add_signal_handler(number, event.set)
+
+
+async def cancellable(work: Awaitable[T]) -> T:
+    """Return the result of `work`, which may swallow that this task is cancelled. Raises CancelledError then.
+
+    nats-py does that while it publishes; asyncio.wait_for before Python 3.12; and a TaskGroup of which a child fails at
+    the same moment. The body of such a group must wait: otherwise, before Python 3.13, the group counts a cancellation
+    that was none.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        return await work
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def component(name: str, run: Callable[[], Awaitable[None]]) -> None:

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,8 +23,6 @@ T = TypeVar("T")
 
 ANSWER = 10.0
 """Seconds for an answer."""
-CLOSE = 2.0
-"""Seconds to close a connection; nats-py does not end where TLS failed."""
 START = 20.0
 """Seconds for the server to start, or to take a new configuration."""
 STREAM_NOT_FOUND, STREAM_EXISTS = 10059, 10058
@@ -121,20 +119,14 @@ async def connect(
                 )  # fmt: skip
             break
         except (OSError, TimeoutError, Error) as error:
-            await _close(client)
+            await nats_settings.close(client)
             if time.monotonic() >= until:
                 raise _why(table, [error, *errors]) from None
             await asyncio.sleep(0.2)
     try:
         yield LogServer(client)
     finally:
-        await _close(client)
-
-
-async def _close(client: Any) -> None:  # noqa: ANN401
-    with suppress(Exception):
-        async with asyncio.timeout(CLOSE):
-            await client.close()
+        await nats_settings.close(client)
 
 
 def _why(table: settings.Hub, errors: list[Exception]) -> ServerError:

@@ -20,6 +20,7 @@ import pytest
 import sdnotify
 from sdnotify import SystemdNotifier
 
+from netscand import nats_settings
 from netscand.check import OPTIONAL
 from netscand.hub.connection import RawClient
 from netscand.service import notifier
@@ -309,7 +310,10 @@ def test_the_package_of_debian_declares_the_same() -> None:
 
 
 def test_nats_py_passes_each_message_to_the_method_that_a_hub_overrides() -> None:
-    """netscand/hub/connection.py takes the bytes of a stream there, by the number of the subscription."""
+    """netscand/hub/connection.py takes the bytes of a stream there, by the number of the subscription.
+
+    And closing is complete when it is cancelled (netscand/nats_settings.py).
+    """
 
     async def play() -> None:
         taken: list[tuple[bytes, ...]] = []
@@ -333,7 +337,11 @@ def test_nats_py_passes_each_message_to_the_method_that_a_hub_overrides() -> Non
             async with asyncio.timeout(DEADLINE):
                 while not taken:
                     await asyncio.sleep(0.001)
-            await client.close()
+            async with asyncio.TaskGroup() as group:
+                closing = group.create_task(nats_settings.close(client))
+                await asyncio.sleep(0)
+                closing.cancel()
+            assert client._transport._io_writer.is_closing()  # type: ignore[union-attr]
         assert taken[0] == (b"a.b", b"c", b"body", b"NATS/1.0\r\nA: bcd\r\n\r\n")
 
     asyncio.run(play())

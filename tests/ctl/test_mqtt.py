@@ -4,6 +4,8 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from netscanctl.client import Daemon
 from netscanctl.services.following import StateFollower
 from netscanctl.services.mqtt import service as mqtt_service
-from netscanctl.services.mqtt.connection import Credentials
+from netscanctl.services.mqtt.connection import BrokerError, Credentials
 from netscanctl.services.mqtt.documents import Documents
 from netscanctl.services.mqtt.outbox import Outbox
 from netscanctl.services.mqtt.service import MqttService
@@ -232,6 +234,47 @@ async def test_devices_are_unavailable_only_after_a_while_without_the_daemon(mon
     assert made._outbox.wanted["netscand/home/bridge"] == b"online"
     assert made._status_timer is not None
     made._status_timer.cancel()
+
+
+class LeavingBroker:
+    """A connection to a broker that ends."""
+
+    def __init__(self) -> None:
+        self.used, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def keep(self) -> None:
+        self.used.set()
+        await self.ended.wait()
+        raise BrokerError("the broker left")
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_it_ends_when_it_is_cancelled_as_the_broker_leaves(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """A group of tasks raises the error of a child, and not that it was cancelled."""
+    made = MqttService(
+        Mqtt(), Context(Daemon(), Report("mqtt", "d", lambda text: None, {}), None), Credentials("id", None, None)
+    )
+    broker = LeavingBroker()
+
+    @asynccontextmanager
+    async def connected(*_: object) -> AsyncIterator[LeavingBroker]:
+        yield broker
+
+    async def nothing(*_: object) -> dict[str, bytes]:
+        return {}
+
+    monkeypatch.setattr(mqtt_service, "connect", connected)
+    monkeypatch.setattr(made, "_list", nothing)
+    monkeypatch.setattr(made, "_report_offline", nothing)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(made._stay_connected())
+        await broker.used.wait()
+        broker.ended.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running], timeout=DEADLINE)
+        assert running.cancelled()
 
 
 def test_a_table_of_defaults_needs_no_file() -> None:

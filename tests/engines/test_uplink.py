@@ -1,27 +1,30 @@
 """netscand-uplink with a real NATS server: exact logs, whatever is killed, rolled back or refused."""
 
+import asyncio
 import json
 import random
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netscanctl.services.uplink.sender import START, Place, find_place
-from netscanctl.services.uplink.server import Stored
+from netscanctl.services.uplink.server import Server, Stored
 from netscand import protocol, sites
 from tests.ctl.conftest import ROOT
 from tests.ctl.fake_daemon import DEADLINE
 from tests.ctl.messages import device, event
+from tests.engines.hub_process import until
 from tests.engines.mosquitto import wait
 from tests.engines.nats_server import SITE, Alive, History, NatsServer, is_event, key, view
 from tests.engines.service_process import Running
+from tests.engines.simulated_site import SimulatedSite
 from tests.serve.certificate import CERTIFICATE, KEY
 
 Start = Callable[..., Running]
@@ -566,3 +569,62 @@ async def test_the_place_to_continue_if_the_stream_of_cursors_is_of_another_age(
     assert await place() == Place("k3f9-4", "r")
     messages[device_subject] = Stored({sites.CURSOR_HEADER: "k3f9-5", sites.ACKNOWLEDGED: "k3f9-5"}, b"")
     assert await place() == Place("k3f9-5", None)
+
+
+class Watched(SimulatedSite):
+    """A site whose connections are known."""
+
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401
+        super().__init__(*args)
+        self.servers: list[Server] = []
+
+    async def _serve(self, server: Server) -> None:
+        self.servers.append(server)
+        await super()._serve(server)
+
+
+async def ends(site: Watched, cause: Callable[[Server], Awaitable[None]]) -> None:
+    """Cancel the service of a site after `cause`; it ends."""
+
+    async def is_followed() -> bool:
+        await site.happen()
+        return site._report.status.accepted > 0
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(site.run(None))  # type: ignore[arg-type]
+        await until(is_followed)
+        await cause(site.servers[-1])
+        running.cancel()
+        await asyncio.wait([running], timeout=DEADLINE)
+        assert running.cancelled()
+
+
+async def test_a_service_that_is_cancelled_as_its_connection_ends(folder: Path, server: NatsServer) -> None:
+    """A group of tasks raises the error of a child, and not that it was cancelled."""
+    for turns in range(6):
+
+        async def lose(connection: Server, turns: int = turns) -> None:
+            connection.end("the connection ended")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        await ends(Watched(server.url, SITE, server.keys[SITE], folder), lose)
+
+
+async def test_a_service_that_is_cancelled_as_it_publishes(folder: Path, server: NatsServer) -> None:
+    """nats-py swallows that, while its queue is full."""
+    site = Watched(server.url, SITE, server.keys[SITE], folder)
+
+    async def fill(connection: Server) -> None:
+        publishing = asyncio.Event()
+
+        async def publish(*_args: Any, **_keys: Any) -> None:  # noqa: ANN401
+            publishing.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+        connection.client.publish = publish  # type: ignore[method-assign]
+        await site.happen()
+        await publishing.wait()
+
+    await ends(site, fill)

@@ -20,6 +20,7 @@ from netscanctl.stream import Received, post
 from netscand import protocol
 from netscand.config import ConfigError
 from netscand.protocol import DaemonStatus, Device, Event, Person, ScanProgress, ScanStarted, ServerMessage
+from netscand.service import cancellable
 
 LIST_TIMEOUT = 10.0
 """Seconds for the broker to send our retained messages; a broker whose rules forbid it never does."""
@@ -279,7 +280,7 @@ class MqttService:
         while True:
             try:
                 async with connect(self._table, self._own, self._topics.bridge, self._on_broker) as connection:
-                    await self._use(connection, backoff.reset)
+                    await cancellable(self._use(connection, backoff.reset))
             except BrokerError as error:
                 self._context.report.problem("broker", str(error))
             finally:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,7 +14,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from netscanctl.services.uplink.settings import Uplink
-from netscand import sites
+from netscand import nats_settings, sites
+from netscand.service import cancellable
 
 CONNECT = 10.0
 """Seconds to connect."""
@@ -22,8 +23,6 @@ ANSWER = 10.0
 """Seconds for an answer, and for an acknowledgement."""
 PING = 15
 """Seconds between two pings; after two without an answer the connection has ended."""
-CLOSE = 2.0
-"""Seconds to close."""
 NO_RESPONDERS, NOT_FOUND = "503", "404"
 WRONG_LAST_SEQUENCE, STREAM_EXISTS, NO_STORAGE = 10071, 10058, 10047
 """Error codes of JetStream: the subject has a message already; the stream has another configuration; the disk, or what
@@ -73,13 +72,13 @@ class Server:
         """Connect. Raises ServerError."""
         try:
             async with asyncio.timeout(CONNECT + 2):
-                await self.client.connect(
+                await cancellable(self.client.connect(
                     table.url, name=f"netscand-uplink {table.name}", allow_reconnect=False, max_reconnect_attempts=1,
                     reconnect_time_wait=0, connect_timeout=int(CONNECT), ping_interval=PING, max_outstanding_pings=2,
                     nkeys_seed_str=seed, tls=tls, inbox_prefix=sites.inbox(table.name), error_cb=self._on_error,
                     closed_cb=self._on_closed,
-                )  # fmt: skip
-                await self.client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+                ))  # fmt: skip
+                await cancellable(self.client.subscribe(f"{self._inbox}.*", cb=self._on_answer))
         except (OSError, TimeoutError, nats.errors.Error) as error:
             reason = self.refusal or getattr(error, "strerror", None) or str(error) or "no answer"
             raise ServerError(f"cannot connect to {table.server}: {reason}") from None
@@ -100,7 +99,8 @@ class Server:
     async def last(self, stream: str, subject: str) -> Stored | None:
         """Return the last message of a subject in a stream. Raises ServerError."""
         try:
-            message = await self.client.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=ANSWER)
+            request = self.client.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=ANSWER)
+            message = await cancellable(request)
         except (nats.errors.Error, TimeoutError) as error:
             reason = self.refusal or str(error) or "no answer"
             raise ServerError(f"cannot read stream {stream}: {reason}") from None
@@ -176,13 +176,11 @@ class Server:
     async def close(self) -> None:
         """Close the connection."""
         self.end("closed")
-        with suppress(nats.errors.Error, OSError, TimeoutError):
-            async with asyncio.timeout(CLOSE):
-                await self.client.close()
+        await nats_settings.close(self.client)
 
     async def _do(self, work: Awaitable[object]) -> None:
         try:
-            await work
+            await cancellable(work)
         except nats.errors.Error as error:
             raise ServerError(f"the connection ended: {self.refusal or error}") from None
 

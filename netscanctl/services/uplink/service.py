@@ -22,6 +22,7 @@ from netscanctl.stream import Received, decode, post
 from netscand import __version__, protocol, sites
 from netscand.config import ConfigError
 from netscand.protocol import Event, ServerMessage
+from netscand.service import cancellable
 
 LONGEST = 300.0
 """Seconds between two attempts, at most: thousands of sites come back after an outage, and not all at once."""
@@ -80,7 +81,7 @@ class UplinkService:
         while True:
             try:
                 async with connect(self._table, self._seed, self._tls) as server:
-                    await self._serve(server)
+                    await cancellable(self._serve(server))
             except ServerError as error:
                 self._report.problem("server", str(error))
                 await self._backoff.sleep()
@@ -99,12 +100,12 @@ class UplinkService:
         self._report.problem("server", None)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(server.watch())
                 group.create_task(self._follow(sender, place.since))
                 group.create_task(self._send_alive(server, sender))
                 if self._table.commands:
                     await server.subscribe(sites.command_subject(self._site), self._queue_command)
                     group.create_task(self._obey(server))
+                await server.watch()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
