@@ -103,6 +103,8 @@ class ClientState:
             self.networks[network].state = STATE_AFTER[event.kind]
         if network and event.kind in UNCERTAIN:
             self._mark_network_unknown(network, event.kind)
+        if event.kind == "site_removed" and event.site:
+            self._remove_site(event.site)
         if isinstance(event.state, Site):
             self._on_site(event.state)
         device = event.device
@@ -162,6 +164,12 @@ class ClientState:
             elif not device.status_at_site and device.status != "unknown":
                 device.status_at_site = device.status
                 self._mark_unknown(device)
+
+    def _remove_site(self, site: str) -> None:
+        """Remove what a site had; a client that resumes gets no event for each device."""
+        self.networks = {key: network for key, network in self.networks.items() if network.site != site}
+        for key in [key for key, device in self.devices.items() if device.site == site]:
+            self._remove(key)
 
     def _remove(self, key: str) -> None:
         self.devices.pop(key, None)

@@ -54,7 +54,7 @@ EventKind = Literal[
     "renamed", "labelled", "forgotten", "gateway_changed", "dhcp_server_seen", "network_up", "network_down",
     "network_silent", "network_recovered", "flood", "same_host", "unknown", "kind_changed", "merged", "split",
     "person_home", "person_away", "person_unknown", "person_changed", "person_removed",
-    "snapshot", "site_snapshot", "site_up", "site_silent", "site_changed",
+    "snapshot", "site_snapshot", "site_up", "site_silent", "site_changed", "site_removed",
 ]  # fmt: skip
 Kind = Literal[
     "router", "access_point", "switch", "computer", "laptop", "server", "nas", "virtual_machine", "container", "phone",
@@ -332,7 +332,8 @@ class Event(Message, tag="event"):
     site: str | UnsetType = UNSET
     """Site of the event; only from a hub of sites."""
     state: Site | UnsetType = UNSET
-    """The site as it is now; only with the kinds `site_up`, `site_silent` and `site_changed`."""
+    """The site as it is now; only with the kinds `site_up`, `site_silent`, `site_changed`, and `site_removed` if it was
+    added again since."""
 
 
 class ScanStarted(Message, tag="scan_started"):

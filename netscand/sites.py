@@ -69,6 +69,13 @@ class SiteUp(Message, tag="site_up"):
     networks: list[Network]
 
 
+class SiteRemoved(Message, tag="site_removed"):
+    """On the subject of the site, by the administrator: the site is not one of the hub any more, nor are its devices.
+
+    Later messages are of a site that was added again, and begin with a snapshot.
+    """
+
+
 class Alive(Message, tag="alive"):
     """Not stored: the site is connected. `backlog`: events that wait; `now`: its clock."""
 

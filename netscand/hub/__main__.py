@@ -57,7 +57,7 @@ def add_add_site(parser: argparse.ArgumentParser) -> None:
 def add_remove_site(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of remove-site."""
     parser.add_argument("name", metavar="NAME", help="name of the site")
-    parser.add_argument("--purge", action="store_true", help="also delete its events and its devices from the log")
+    parser.add_argument("--purge", action="store_true", help="also delete its events from the log")
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
 COMMANDS: Sequence[Command] = (
     Command("init", "set up the NATS server and the hub, or repair them", add_init),
     Command("add-site", "let a site publish", add_add_site),
-    Command("remove-site", "revoke the key of a site", add_remove_site),
+    Command("remove-site", "revoke the key of a site, and remove it from the hubs", add_remove_site),
     Command("doctor", "find problems of the server, the log and the sites", add_doctor),
 )
 

@@ -12,13 +12,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import msgspec
 from msgspec import structs
 
-from netscand import nats_settings, sites
+from netscand import nats_settings, protocol, sites
 from netscand.config import ConfigError
 from netscand.hub import settings
 from netscand.hub.log_server import (
@@ -374,14 +373,6 @@ async def add_entries(server: LogServer, *names: str) -> None:
             raise ServerError(f"site {name}: {error.get('description')}; run netscand-hub init, then this again")
 
 
-async def remove_empty_entry(server: LogServer, name: str) -> None:
-    """Remove the owner entry of a site that no machine has joined. Raises ServerError."""
-    subject = sites.owner_subject(name)
-    found = await server.raw(f"$JS.API.DIRECT.GET.KV_{sites.OWNER}.{subject}", b"")
-    if not found.data:
-        await server.request(f"STREAM.PURGE.KV_{sites.OWNER}", {"filter": subject})
-
-
 def join_command(places: Places, name: str) -> str:
     """Return the command that a site runs."""
     table = settings.load(places.config).hub
@@ -396,48 +387,99 @@ def join_command(places: Places, name: str) -> str:
 
 
 def remove_site(arguments: argparse.Namespace) -> int:
-    """Revoke the key of a site, and end its connection. Raises ConfigError or ServerError."""
+    """Revoke the key of a site, end its connection, and remove it from the hubs. Raises ConfigError or ServerError."""
     places, name = places_of(arguments), _name(arguments.name)
-    keys = places.read_keys()
-    if name not in keys.sites and not arguments.purge:
-        known = ", ".join(sorted(keys.sites)[:20]) or "none"
-        raise ConfigError(f"NAME {name}: no such site; known: {known}")
+    keys, table = places.read_keys(), settings.load(places.config).hub
     if name in keys.sites:
         reload_keys(
             places, lambda keys: structs.replace(keys, sites={k: v for k, v in keys.sites.items() if k != name})
         )
         print_line(f"site {name}: its key is revoked, and its connections have ended")
-        if process(places) is not None:
-            with_server(places, settings.load(places.config).hub, lambda server: remove_empty_entry(server, name))
+    elif process(places) is None or not with_server(places, table, lambda server: is_known(server, name)):
+        known = ", ".join(sorted(keys.sites)[:20]) or "none"
+        raise ConfigError(f"NAME {name}: no such site; known: {known}")
+    if process(places) is None:
+        again = f"netscand-hub remove-site {name}{' --purge' if arguments.purge else ''}"
+        print_line(f"site {name}: hubs still list it; to remove it from them, start the server, then: {again}")
+        return 0
+    number = with_server(places, table, lambda server: publish_removal(server, name))
+    print_line(f"site {name}: removed from the hubs")
     if arguments.purge:
-        table = settings.load(places.config).hub
-        deleted = with_server(places, table, lambda server: purge(server, name))
+        deleted = with_server(places, table, lambda server: purge(server, name, number))
         print_line(f"site {name}: {deleted} messages deleted")
     return 0
 
 
-async def purge(server: LogServer, site: str) -> int:
-    """Delete what the streams have of a site; return how many messages. Raises ServerError."""
-    own = (f"{sites.PREFIX}.{site}.>",)
-    deleted = 0
-    for stream, subjects in (
-        (sites.LOG, own), (sites.STATE, own), (sites.CURSOR, (sites.cursor_subject(site),)),
-        (f"KV_{sites.OWNER}", (sites.owner_subject(site),)),
-    ):  # fmt: skip
-        await until_followed(server, stream)
-        for subject in subjects:
-            answer = await server.request(f"STREAM.PURGE.{stream}", {"filter": subject})
-            if error := answer.get("error"):
-                raise ServerError(f"stream {stream}: {error.get('description')}; netscand-hub doctor finds the cause")
-            deleted += answer.get("purged", 0)
+async def is_known(server: LogServer, site: str) -> bool:
+    """Return whether the streams have anything of a site but that it was removed. Raises ServerError."""
+    found: set[str] = set()
+    for stream in (sites.LOG, sites.STATE, f"KV_{sites.OWNER}"):
+        found |= set(await subjects_of(server, stream, site))
+    about = sites.site_subject(site)
+    if found != {about}:
+        return bool(found)
+    last = await server.raw(f"$JS.API.DIRECT.GET.{sites.LOG}.{about}", b"")
+    return bool(last.data != protocol.encode(sites.SiteRemoved()))
+
+
+async def subjects_of(server: LogServer, stream: str, site: str) -> dict[str, int]:
+    """Return how many messages a stream has of a site, by subject. Raises ServerError."""
+    wanted = sites.owner_subject(site) if stream.startswith("KV_") else f"{sites.PREFIX}.{site}.>"
+    answer = await server.request(f"STREAM.INFO.{stream}", {"subjects_filter": wanted})
+    if error := answer.get("error"):
+        raise ServerError(f"stream {stream}: {error.get('description')}; netscand-hub doctor finds the cause")
+    return dict(answer["state"].get("subjects") or {})
+
+
+async def publish_removal(server: LogServer, site: str) -> int:
+    """Let every hub remove a site; return the number of that message in the log. Raises ServerError."""
+    answer = msgspec.json.decode(
+        (await server.raw(sites.site_subject(site), protocol.encode(sites.SiteRemoved()))).data
+    )
+    if error := answer.get("error"):
+        raise ServerError(f"stream {sites.LOG}: {error.get('description')}; netscand-hub doctor finds the cause")
+    await delete(server, f"KV_{sites.OWNER}", {"filter": sites.owner_subject(site)})
+    return int(answer["seq"])
+
+
+async def delete(server: LogServer, stream: str, which: dict[str, object]) -> int:
+    """Delete messages of a stream; return how many. Raises ServerError."""
+    answer = await server.request(f"STREAM.PURGE.{stream}", which)
+    if error := answer.get("error"):
+        raise ServerError(f"stream {stream}: {error.get('description')}; netscand-hub doctor finds the cause")
+    return int(answer.get("purged", 0))
+
+
+async def purge(server: LogServer, site: str, number: int) -> int:
+    """Delete what the streams have of a site before its removal; return how many messages the log had.
+
+    `number`: of its removal in the log. A derived stream that has copied it copies nothing earlier afterwards.
+    Raises ServerError.
+    """
+    own, last = f"{sites.PREFIX}.{site}.>", sites.site_subject(site)
+    copied = await until_copied(server, sites.STATE, last, number)
+    await until_copied(server, sites.CURSOR, sites.cursor_subject(site), number)
+    deleted = await delete(server, sites.LOG, {"filter": own, "seq": number})
+    await delete(server, sites.STATE, {"filter": own, "seq": copied})
+    for stream in (sites.LOG, sites.STATE):
+        if left := sum((await subjects_of(server, stream, site)).values()) - 1:
+            raise ServerError(f"stream {stream} still has {left} messages of site {site}: run this again")
     return deleted
 
 
-async def until_followed(server: LogServer, stream: str) -> None:
-    """Wait, at most START, until a derived stream has everything that is in the log."""
+async def until_copied(server: LogServer, stream: str, subject: str, number: int) -> int:
+    """Wait, at most START, until a derived stream has a message of the log; return its number there.
+
+    Raises ServerError.
+    """
     until = time.monotonic() + START
-    while time.monotonic() < until:
-        answer: dict[str, Any] = await server.request(f"STREAM.INFO.{stream}")
-        if not any(source.get("lag") for source in answer.get("sources") or ()):
-            return
-        await asyncio.sleep(0.1)
+    while True:
+        headers = (await server.raw(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")).headers or {}
+        if headers.get(sites.SOURCE, "").split(" ")[1:2] == [str(number)]:
+            return int(headers["Nats-Sequence"])
+        if time.monotonic() > until:
+            raise ServerError(
+                f"stream {stream} does not copy the log, so nothing was deleted: netscand-hub doctor --repair, then "
+                "run this again"
+            )
+        await asyncio.sleep(0.05)

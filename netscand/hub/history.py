@@ -1,5 +1,6 @@
 """The past of all sites, for clients that resume or ask for events: read from the log, a page at a time."""
 
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
@@ -172,6 +173,8 @@ class _Reading:
                 return [Found(found.event.kind, found.body, found.device is not None)]
         except UnreadableMessage:
             return []
+        if isinstance(content, sites.SiteRemoved):
+            return [Found("site_removed", self._log.view.end_of_site(name, message.stamp, time.monotonic()), False)]
         site = self._log.view.sites.get(name)
         if not isinstance(content, sites.SnapshotEnded):  # `site_up` is before what the server has already
             return []

@@ -388,7 +388,7 @@ class Log:
     def _on_owner(self, message: Message) -> None:
         name = message.subject.rpartition(".")[2]
         if sites.NAME.fullmatch(name):
-            self._publish_all(self.view.on_owner(name, message.data, time.monotonic()))
+            self._publish_all(self.view.on_owner(name, message.data, message.stamp, time.monotonic()))
 
     def _publish_all(self, changes: Sequence[Change]) -> None:
         for change in changes:

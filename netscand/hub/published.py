@@ -11,7 +11,10 @@ from netscand.serve.encode import BEFORE
 FRONT = b'{"type":"event","cursor":"'
 
 _event = msgspec.json.Decoder(protocol.Event).decode
-_about_site = msgspec.json.Decoder(sites.SnapshotBegan | sites.SnapshotEnded | sites.SiteUp | protocol.Event).decode
+AboutSite = sites.SnapshotBegan | sites.SnapshotEnded | sites.SiteUp | sites.SiteRemoved | protocol.Event
+"""A message about the site itself."""
+
+_about_site = msgspec.json.Decoder(AboutSite).decode
 _device = msgspec.json.Decoder(protocol.Device).decode
 
 
@@ -57,10 +60,10 @@ class Published(NamedTuple):
     device: bytes | None
 
 
-def about_site(data: bytes) -> "sites.SnapshotBegan | sites.SnapshotEnded | sites.SiteUp | protocol.Event":
+def about_site(data: bytes) -> AboutSite:
     """Return a message about the site itself. Raises Unreadable."""
     try:
-        found: sites.SnapshotBegan | sites.SnapshotEnded | sites.SiteUp | protocol.Event = _about_site(data)
+        found: AboutSite = _about_site(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
         raise Unreadable(str(wrong)) from None
     return found

@@ -27,7 +27,7 @@ class Keys(msgspec.Struct, kw_only=True):
     """Public keys that the server accepts; `accounts` is made of them alone."""
 
     admin: str
-    """For the administrator's commands: streams, and nothing of the sites."""
+    """For the administrator's commands: streams, and that a site is removed."""
     hub: str
     probe: str = ""
     """Made at each change, and used once: a server that accepts it has this configuration."""
@@ -36,8 +36,8 @@ class Keys(msgspec.Struct, kw_only=True):
 
 
 def admin_rights() -> dict[str, Any]:
-    """Return the permissions of the administrator's key: JetStream's API and owner entries, no other subject."""
-    return {"publish": ["$JS.API.>", sites.owner_subject("*")], "subscribe": ["_INBOX.>"]}
+    """Return the permissions of the administrator's key: JetStream's API, owner entries, and that a site is removed."""
+    return {"publish": ["$JS.API.>", sites.owner_subject("*"), sites.site_subject("*")], "subscribe": ["_INBOX.>"]}
 
 
 def accounts(keys: Keys, closed: Collection[str] = ()) -> dict[str, Any]:

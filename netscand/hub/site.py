@@ -104,8 +104,8 @@ class Site:
         self.clock_offset: float | None = None
         self.instance: str | None = None
         self.owner: sites.Owner | None = None
-        self.is_added = False
-        """It has an owner entry, perhaps an empty one."""
+        self.added_at = 0
+        """When its owner entry, perhaps an empty one, was stored, in nanoseconds of unix time; 0: it has none."""
         self._instances: dict[str, float] = {}
         self._conflict_at: float | None = None
         self.protocol = str(sites.VERSION)
@@ -226,7 +226,7 @@ class Site:
         """Return what is wrong with it: a word for programs → a sentence for people."""
         found = {}
         alive = self.alive
-        if self.is_added and self.received_at is None and self.cursor is None and not self.devices:
+        if self.added_at and self.received_at is None and self.cursor is None and not self.devices:
             joined = f"{self.owner.host} joined as this site on {self.owner.since}" if self.owner else "it was added"
             found["never_published"] = f"{joined}, and the log has no event of it"
         if self._conflict_at is not None and now - self._conflict_at < SILENT:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
-from msgspec import structs
+from msgspec import UNSET, UnsetType, structs
 
 from netscand import protocol, sites
 from netscand.core.model import Mac
@@ -90,7 +90,7 @@ class View:
             fresh = self.sites[name] = Site(name, old.known_since)
             for field in (
                 "state", "received_at", "connected_since", "alive", "clock_offset", "instance", "version", "owner",
-                "is_added",
+                "added_at",
             ):  # fmt: skip
                 setattr(fresh, field, getattr(old, field))
 
@@ -116,9 +116,8 @@ class View:
     def replace_last(self, message: Message, now: float) -> list[Change]:
         """Take the last message of a subject of a site whose events are missing; return what clients get."""
         _, _, name, what, *_ = message.subject.split(".")
-        site, headers = self.site(name, now), message.headers
-        snapshot = headers.get(SNAPSHOT, b"")
-        if what != "device" or snapshot != site.snapshot:
+        site, snapshot = self.sites.get(name), message.headers.get(SNAPSHOT, b"")
+        if site is None or what != "device" or snapshot != site.snapshot:
             return []
         try:
             found = published(name, message.data)
@@ -149,7 +148,11 @@ class View:
         site.newest = headers
         try:
             if what == "site":
-                self._about_site(site, about_site(message.data))
+                content = about_site(message.data)
+                if isinstance(content, sites.SiteRemoved):
+                    self._remove_site(site, message.stamp, now)
+                else:
+                    self._about_site(site, content)
                 return
             last = last_value(message.data)
             if last.device is not None:
@@ -164,10 +167,11 @@ class View:
 
     def restore_earlier(self, message: Message) -> None:
         """Take an earlier message of a device whose last one cannot be read: the last good one counts."""
+        site = self.sites.get(message.subject.split(".")[2])
         with suppress(Unreadable):
             last = last_value(message.data)
-            if last.device is not None:
-                self._restore_device(self.sites[message.subject.split(".")[2]], last, self.lost[message.subject])
+            if last.device is not None and site is not None:
+                self._restore_device(site, last, self.lost[message.subject])
 
     def _restore_device(self, site: Site, last: LastValue, snapshot: bytes) -> None:
         assert last.device is not None
@@ -240,6 +244,8 @@ class View:
                 self._skip(message)
                 return []
             return self._take(site, published(site.name, message.data), site.snapshot)
+        if isinstance(content, sites.SiteRemoved):
+            return self._remove_site(site, message.stamp, now)
         self._about_site(site, content)
         if isinstance(content, sites.SnapshotBegan):
             site.snapshot, site.in_snapshot = headers.get(SNAPSHOT, content.cursor.encode()), True
@@ -302,14 +308,32 @@ class View:
     def _removed(self, site: Site) -> Iterator[Change]:
         """Remove the devices that are not of the site's last snapshot; yield the event of each."""
         for gone in [each for each in site.devices.values() if each.snapshot != site.snapshot]:
-            self._remove(gone)
-            content = device_of(gone.text)
-            event = protocol.Event(
-                cursor="", kind="forgotten", at=content.last_seen, device=content,
-                reason="not in the snapshot of its site",
-            )  # fmt: skip
-            body = site.gone[gone.key] = body_of(site.name, event)
-            yield Change("forgotten", body, gone)
+            change = self._forget(gone, "not in the snapshot of its site")
+            site.gone[gone.key] = change.body
+            yield change
+
+    def _remove_site(self, site: Site, stamp: int, now: float) -> list[Change]:
+        """Remove a site, unless it was added again since; return the events of its devices, and its own."""
+        del self.sites[site.name]
+        gone = [self._forget(device, "its site was removed from the hub") for device in tuple(site.devices.values())]
+        if site.added_at > stamp:
+            fresh = self.site(site.name, now)
+            fresh.owner, fresh.added_at = site.owner, site.added_at
+        return [*gone, Change("site_removed", self.end_of_site(site.name, stamp, now))]
+
+    def end_of_site(self, name: str, stamp: int, now: float) -> bytes:
+        """Return the body of the event for a site that was removed; with the site, if it was added again since."""
+        again = self.sites.get(name)
+        return _at_site(
+            name, stamp, "site_removed", "the site was removed from the hub",
+            state=UNSET if again is None else again.shown_as(now, self._time),
+        )  # fmt: skip
+
+    def _forget(self, gone: SiteDevice, reason: str) -> Change:
+        self._remove(gone)
+        content = device_of(gone.text)
+        event = protocol.Event(cursor="", kind="forgotten", at=content.last_seen, device=content, reason=reason)
+        return Change("forgotten", body_of(gone.site.name, event), gone)
 
     def _remove(self, device: SiteDevice) -> None:
         del self.devices[device.key], device.site.devices[device.key]
@@ -336,10 +360,10 @@ class View:
             site.compare(alive.cursor, now)
         return changes + self._update(site, now)
 
-    def on_owner(self, name: str, data: bytes, now: float) -> list[Change]:
+    def on_owner(self, name: str, data: bytes, stamp: int, now: float) -> list[Change]:
         """Take the entry of a site's machine, empty if it has none yet: a site that published nothing is shown, too."""
         is_new, site = name not in self.sites, self.site(name, now)
-        site.is_added = True
+        site.added_at = stamp
         with suppress(msgspec.MsgspecError):
             site.owner = msgspec.json.decode(data, type=sites.Owner) if data else None
             site.instance = site.instance or (site.owner.instance if site.owner else None)
@@ -373,10 +397,12 @@ class View:
 
 def end_of_snapshot(site: str, stamp: int) -> bytes:
     """Return the body of the event for a snapshot that is complete."""
+    return _at_site(site, stamp, "site_snapshot", "the site has published all of its devices")
+
+
+def _at_site(site: str, stamp: int, kind: str, reason: str, state: protocol.Site | UnsetType = UNSET) -> bytes:
     at = datetime.fromtimestamp(stamp / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return body_of(
-        site, protocol.Event(cursor="", kind="site_snapshot", at=at, reason="the site has published all of its devices")
-    )
+    return body_of(site, protocol.Event(cursor="", kind=kind, at=at, reason=reason, state=state))
 
 
 def number_in_log(message: Message) -> int:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from netscand import __version__, protocol, sites
 from netscand.core.restore import CursorGone
@@ -271,18 +272,59 @@ def test_a_site_of_which_nothing_came_is_unknown_and_then_silent() -> None:
 def test_a_site_that_was_added_is_shown_before_it_publishes(world: World) -> None:
     """Its entry is empty until a machine joins; what the site publishes ends the problem."""
     view = world.view
-    (change,) = view.on_owner("barn", b"", world.now)
+    (change,) = view.on_owner("barn", b"", 1, world.now)
     assert change.kind == "site_changed"
     assert view.sites["barn"].problems(world.now)["never_published"].startswith("it was added")
     owner = sites.Owner(instance="two", host="shed", since="2026-11-18T05:46:40.000Z")
-    assert view.on_owner("barn", protocol.encode(owner), world.now) == []
+    assert view.on_owner("barn", protocol.encode(owner), 2, world.now) == []
     assert view.sites["barn"].problems(world.now)["never_published"].startswith("shed joined as this site on 2026")
     assert [each.kind for each in view.check(world.now + SILENT + 1)] == ["site_silent", "site_silent"]
     world.event(2, came(device(1)), site="barn")
     assert "never_published" not in view.sites["barn"].problems(world.now)
-    view.on_owner("home", b"", world.now)
+    view.on_owner("home", b"", 3, world.now)
     world.alive()
     assert not view.sites["home"].problems(world.now)
+
+
+def test_a_removed_site_is_gone_with_its_devices(world: World) -> None:
+    """With an event for each; also at a start. If it is added again, its devices are those that it publishes then."""
+    world.snapshot(device(1), site="barn")
+    changes = world.about_site(sites.SiteRemoved(), "")
+    assert [change.kind for change in changes] == ["forgotten", "forgotten", "site_removed"]
+    found = protocol.decode_server(published_message(changes[-1]))
+    assert isinstance(found, Event)
+    assert (found.site, found.state) == ("home", UNSET)
+    assert list(world.view.sites) == ["barn"]
+    assert {each.site.name for each in world.view.devices.values()} == {"barn"}
+    world.snapshot(device(2), number=3, name="s3")
+    assert world.statuses() == {TV: "online"}
+
+    fresh = World()
+    old = Event(cursor="k3f9-2", kind="online", at=AT, device=device(1))
+    fresh.view.restore(fresh.message(sites.subject("home", old), protocol.encode(old), snapshot="s1"), fresh.now)
+    poison = fresh.message(f"{sites.PREFIX}.home.device.a483e7000002", b"[", snapshot="s1")
+    fresh.view.restore(poison, fresh.now)
+    fresh.view.restore(fresh.message(sites.site_subject("home"), protocol.encode(sites.SiteRemoved())), fresh.now)
+    fresh.view.restore_earlier(fresh.message(poison.subject, protocol.encode(old), snapshot="s1"))
+    fresh.view.restored()
+    assert (fresh.view.sites, fresh.view.devices) == ({}, {})
+
+
+def test_a_site_that_was_added_again_stays(world: World) -> None:
+    """A hub may get the entry of the new one before it reads that the former one was removed."""
+    entered = int(WALL * 1e9)
+    world.view.on_owner("home", b"", entered - 1, world.now)
+    world.about_site(sites.SiteRemoved(), "")
+    assert not world.view.sites
+    world.snapshot(device(1))
+    world.view.on_owner("home", b"", entered + 1, world.now)
+    changes = world.about_site(sites.SiteRemoved(), "")
+    assert [change.kind for change in changes] == ["forgotten", "site_removed"]
+    found = protocol.decode_server(published_message(changes[-1]))
+    assert isinstance(found, Event)
+    assert isinstance(found.state, protocol.Site)
+    assert found.state.problems == ["never_published"]
+    assert not world.view.sites["home"].devices
 
 
 @pytest.mark.parametrize(

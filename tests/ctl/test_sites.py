@@ -147,6 +147,17 @@ def test_devices_of_a_silent_site_are_unknown_never_offline() -> None:
     assert online(state) == {**before, f"barn/{PHONE}": "unknown"}
 
 
+def test_a_removed_site_has_no_devices_and_networks() -> None:
+    """Also without an event for each device, as after a resumed stream."""
+    state = ClientState()
+    networks = [network(site="barn"), network(site="cabin")]
+    state.on_message(snapshot(hub_device(7, "online", "barn"), hub_device(7, "online", "cabin"), networks=networks))
+    removed = event("site_removed", site="cabin", network=None)
+    assert state.on_message(removed) == [removed]
+    assert online(state) == {f"barn/{PHONE}": "online"}
+    assert [each.site for each in state.networks.values()] == ["barn"]
+
+
 def test_a_network_that_goes_down_is_of_one_site() -> None:
     """Two sites have the same id; so has the device that goes offline there."""
     state = ClientState()

@@ -134,9 +134,9 @@ class HubServer:
 
         return with_server(self.places, settings.load(self.config).hub, work)
 
-    def subjects(self) -> dict[str, int]:
-        """How many messages the log has, by subject."""
-        answer = self.request(f"STREAM.INFO.{sites.LOG}", {"subjects_filter": ">"})
+    def subjects(self, stream: str = sites.LOG) -> dict[str, int]:
+        """How many messages a stream has, by subject."""
+        answer = self.request(f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
         return dict(answer["state"].get("subjects") or {})
 
 

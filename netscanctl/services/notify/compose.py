@@ -44,6 +44,7 @@ TITLES = {
     "site_up": "A site is connected",
     "site_silent": "A site is silent",
     "site_changed": "The condition of a site has changed",
+    "site_removed": "A site was removed",
 }
 """Kind → title."""
 UNEXPECTED = {

@@ -163,6 +163,7 @@ export class Lan {
   #event(event) {
     if (!this.parts) this.cursor = event.cursor;
     const network = this.networks.get(networkKey(event.site, event.network));
+    if (event.kind === "site_removed") this.#removeSite(event.site);
     if (event.state) this.#site(event.state);
     if (network && event.kind in STATES) network.state = STATES[event.kind];
     if (event.network && DOUBT.has(event.kind)) this.#doubt(event);
@@ -196,6 +197,17 @@ export class Lan {
         device.status = "unknown";
       } else continue;
       this.changed.add(deviceKey(device));
+    }
+  }
+
+  #removeSite(name) { // after a resume, there is no event for each device
+    this.sites?.delete(name);
+    this.putNetworks([...this.networks.values()].filter((network) => network.site !== name));
+    for (const [key, device] of this.devices) {
+      if (device.site !== name) continue;
+      this.devices.delete(key);
+      this.before.delete(key);
+      this.changed.add(key);
     }
   }
 

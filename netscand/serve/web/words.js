@@ -139,7 +139,7 @@ export const KIND_GROUPS = [
 ];
 
 /** The group of the events that only a hub of sites has. */
-export const KINDS_OF_SITES = ["Sites", ["site_up", "site_silent", "site_changed", "site_snapshot", "snapshot"]];
+export const KINDS_OF_SITES = ["Sites", ["site_up", "site_silent", "site_changed", "site_removed", "site_snapshot", "snapshot"]];
 
 const MARKS = {
   discovered: "in", online: "in", offline: "out", forgotten: "out", address_conflict: "odd", gateway_changed: "odd",
