@@ -19,17 +19,20 @@ from nats.aio.subscription import Subscription
 from netscand import nats_settings, protocol, sites
 from netscand.hub.settings import Hub
 from netscand.protocol import ErrorAnswer
+from netscand.service import cancellable
 
 CONNECT = 10.0
 """Seconds to connect."""
-ANSWER = 10.0
-"""Seconds for an answer."""
+NO_MORE = (b"404", b"408")
+"""Statuses of a consumer that has no more messages."""
+FIRST_ANSWER, ANSWER = 1.0, 10.0
+"""Seconds until a request to JetStream is repeated for the first time, and for an answer."""
 PING = 15
 """Seconds between two pings; after two without an answer the connection has ended."""
 HEARTBEAT = 5.0
 """Seconds between two signs of life of a consumer; after three without one it has ended."""
-CLOSE = 2.0
-"""Seconds to close."""
+LAG, AGAIN = 5.0, 0.05
+"""Seconds that a replica may lag behind its leader, and between two requests."""
 ONE_SHOT = 30.0
 """Seconds after which the server removes a consumer that no process reads."""
 PAGE = 500
@@ -38,6 +41,10 @@ PAGE = 500
 
 class ServerError(Exception):
     """The server cannot be reached, refuses a request, or ended the connection."""
+
+
+class NoAnswer(ServerError):
+    """The server does not answer a request in time."""
 
 
 class Message(NamedTuple):
@@ -61,6 +68,7 @@ class StreamState(NamedTuple):
     first: int
     last: int
     messages: int
+    has_replicas: bool
 
 
 Take = Callable[[bytes, bytes, bytes, bytes | None], str | None]
@@ -134,12 +142,12 @@ class Connection:
         tls = nats_settings.tls("[hub]", table.server, table.ca_file)
         try:
             async with asyncio.timeout(CONNECT + 2):
-                await self.client.connect(
+                await cancellable(self.client.connect(
                     nats_settings.with_port(table.server), name="netscand-hub", allow_reconnect=False,
                     max_reconnect_attempts=1, reconnect_time_wait=0, connect_timeout=int(CONNECT), ping_interval=PING,
                     max_outstanding_pings=2, nkeys_seed_str=seed, tls=tls, inbox_prefix=self._inbox.encode(),
                     error_cb=self._on_error, closed_cb=self._on_closed,
-                )  # fmt: skip
+                ))  # fmt: skip
         except (OSError, TimeoutError, nats.errors.Error) as error:
             reason = self.refusal or getattr(error, "strerror", None) or str(error) or "no answer"
             raise ServerError(f"cannot connect to {table.server}: {reason}") from None
@@ -150,15 +158,30 @@ class Connection:
         """Return the answer to a request. Raises ServerError."""
         payload = b"" if content is None else msgspec.json.encode(content)
         try:
-            return await self.client.request(subject, payload, timeout=within)
+            return await cancellable(self.client.request(subject, payload, timeout=within))
         except nats.errors.NoRespondersError:
             raise ServerError(f"{subject}: no process answers") from None
-        except (nats.errors.Error, TimeoutError) as error:
+        except TimeoutError:
+            raise NoAnswer(f"{subject}: {self.refusal or 'no answer'}") from None
+        except nats.errors.Error as error:
             raise ServerError(f"{subject}: {self.refusal or str(error) or 'no answer'}") from None
 
     async def api(self, subject: str, content: object = None) -> dict[str, Any]:
-        """Return the answer of JetStream's API. Raises ServerError."""
-        answer: dict[str, Any] = msgspec.json.decode((await self.request(f"$JS.API.{subject}", content)).data)
+        """Return the answer of JetStream's API. Raises ServerError.
+
+        A cluster without a leader does not answer, also not when it has one. So the request, which may be any that can
+        be repeated, is.
+        """
+        within, until = FIRST_ANSWER, self._loop.time() + ANSWER
+        while True:
+            try:
+                found = await self.request(f"$JS.API.{subject}", content, within=within)
+                break
+            except NoAnswer:
+                within *= 2
+                if self._ended.done() or self._loop.time() > until:
+                    raise
+        answer: dict[str, Any] = msgspec.json.decode(found.data)
         if "error" in answer:
             raise ServerError(f"{subject}: {answer['error'].get('description', 'refused')}")
         return answer
@@ -166,25 +189,47 @@ class Connection:
     async def stream_state(self, stream: str) -> StreamState:
         """Return the state of a stream. Raises ServerError."""
         found = await self.api(f"STREAM.INFO.{stream}")
-        state = found["state"]
-        return StreamState(found["created"], state["first_seq"], state["last_seq"], state["messages"])
+        state, replicas = found["state"], found.get("cluster", {}).get("replicas")
+        return StreamState(found["created"], state["first_seq"], state["last_seq"], state["messages"], bool(replicas))
 
     async def stamp_of(self, stream: str, sequence: int) -> str | None:
-        """Return when the server stored a message, as RFC 3339; None: it has no such message. Raises ServerError."""
-        answer = await self.request(f"$JS.API.DIRECT.GET.{stream}", {"seq": int(sequence)})
-        return (answer.headers or {}).get("Nats-Time-Stamp")
+        """Return when the server stored a message, as RFC 3339; None: it has no such message. Raises ServerError.
+
+        Any replica answers that, also one that lags behind; how far the stream reaches, only the leader answers.
+        """
+        until = self._loop.time() + LAG
+        while True:
+            answer = await self.request(f"$JS.API.DIRECT.GET.{stream}", {"seq": int(sequence)})
+            stamp: str | None = (answer.headers or {}).get("Nats-Time-Stamp")
+            if stamp is not None or self._loop.time() > until:
+                return stamp
+            state = await self.stream_state(stream)
+            if not state.has_replicas or not state.first <= sequence <= state.last:
+                return None
+            await asyncio.sleep(AGAIN)
+
+    async def until_current(self, stream: str) -> bool:
+        """Wait, at most LAG, until no replica lags behind; return whether there are any. Raises ServerError."""
+        until = self._loop.time() + LAG
+        while True:
+            replicas = (await self.api(f"STREAM.INFO.{stream}")).get("cluster", {}).get("replicas") or ()
+            lags = [one for one in replicas if not one.get("offline") and (not one.get("current") or one.get("lag"))]
+            if not lags or self._loop.time() > until:
+                return bool(replicas)
+            await asyncio.sleep(AGAIN)
 
     async def publish(self, subject: str, payload: bytes) -> None:
         """Publish without an acknowledgement. Raises ServerError."""
         try:
-            await self.client.publish(subject, payload)
+            await cancellable(self.client.publish(subject, payload))
         except nats.errors.Error as error:
             raise ServerError(f"the connection ended: {self.refusal or error}") from None
 
     async def command(self, site: str, command: sites.Command) -> None:
         """Send a command to a site. Raises ServerError with the reason why it was not carried out."""
         try:
-            answer = await self.client.request(sites.command_subject(site), protocol.encode(command), timeout=ANSWER)
+            request = self.client.request(sites.command_subject(site), protocol.encode(command), timeout=ANSWER)
+            answer = await cancellable(request)
         except nats.errors.NoRespondersError:
             raise ServerError(f"site {site} accepts no commands, or is not connected") from None
         except (nats.errors.Error, TimeoutError) as error:
@@ -197,7 +242,7 @@ class Connection:
     async def subscribe(self, subject: str, take: Take) -> Subscription:
         """Pass on every message of a subject. Raises ServerError."""
         try:
-            subscription = await self.client.subscribe(subject)
+            subscription = await cancellable(self.client.subscribe(subject))
         except nats.errors.Error as error:
             raise ServerError(f"the connection ended: {self.refusal or error}") from None
         self.client.takers[subscription._id] = take
@@ -266,22 +311,37 @@ class Connection:
         self._numbers += 1
         inbox = f"{self._inbox}.{self._numbers}"
         answers: asyncio.Queue[Message | None] = asyncio.Queue()
+        expected, fault = 1, ""
 
         def on_message(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+            nonlocal expected, fault
             place = _place(reply)
-            answers.put_nowait(None if place is None else _message(place, subject, data, headers))
+            if place is None:
+                status = parsed(headers).get(b"Status", b"")
+                if status not in NO_MORE:  # as when the server with the consumer, one of a cluster, has ended
+                    fault = f"status {status.decode(errors='replace')}"
+                answers.put_nowait(None)
+            else:
+                if int(place[6]) != expected:
+                    fault = "messages are missing"
+                expected += 1
+                answers.put_nowait(_message(place, subject, data, headers))
 
         subscription = await self.subscribe(inbox, on_message)
+        left = 0
         try:
             while True:
                 request = msgspec.json.encode({"batch": PAGE, "no_wait": True})
-                await self.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", request, reply=inbox)
+                subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
+                await cancellable(self.client.publish(subject, request, reply=inbox))
                 page: list[Message] = []
                 async with asyncio.timeout(ANSWER):
                     while len(page) < PAGE and (message := await answers.get()) is not None:
                         page.append(message)
                         if not message.pending:
                             break
+                if fault or (left and not page):
+                    raise ServerError(f"cannot read {stream}: {fault or 'it ended too early'}")
                 left = page[-1].pending if page else 0
                 if page:
                     yield page  # whose list it is from now on
@@ -336,9 +396,7 @@ class Connection:
     async def close(self) -> None:
         """Close the connection."""
         self.end("closed")
-        with suppress(nats.errors.Error, OSError, TimeoutError):
-            async with asyncio.timeout(CLOSE):
-                await self.client.close()
+        await nats_settings.close(self.client)
 
     async def _on_error(self, error: Exception) -> None:
         self.refusal = str(error).removeprefix("nats: ")

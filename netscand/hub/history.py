@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 from netscand import protocol, sites
 from netscand.core.model import Mac
 from netscand.core.restore import DAY, CursorGone, EventQuery, Page, PresencePart, Standing, Unreadable
-from netscand.hub.connection import Message, ServerError
+from netscand.hub.connection import Connection, Message, ServerError
 from netscand.hub.log import Log, reached
 from netscand.hub.published import Unreadable as UnreadableMessage
 from netscand.hub.published import about_site, published
@@ -110,7 +110,10 @@ class _Reading:
     """Reads the log once, from `since` to `through`, as it is asked for more."""
 
     def __init__(self, log: Log, question: EventQuery) -> None:
-        self.ended = False
+        self._place = question.since or 0
+        """Number of the last message that was read."""
+        self.ended = self._place >= question.through
+        self._is_checked = False
         self._log = log
         self._question = question
         self._pages: AsyncGenerator[list[Message]] | None = None
@@ -127,6 +130,7 @@ class _Reading:
                 await self._fill()
                 continue
             message = self._left.popleft()
+            self._place = message.sequence
             if message.sequence > self._question.through:
                 await self.close()
                 break
@@ -140,16 +144,26 @@ class _Reading:
         return found
 
     async def _fill(self) -> None:
-        try:
-            if self._pages is None:
-                self._pages = self._log.connection().read(sites.LOG, self._start())
-            page = await anext(self._pages, None)
-        except ServerError as error:
-            raise Unreadable(str(error)) from None
+        page = await self._log.query(self._next_page)
+        if page is None and self._place < self._question.through and not self._is_checked:
+            self._is_checked = True
+            if await self._log.query(lambda connection: connection.until_current(sites.LOG)):
+                self._pages = None  # the replica that was read may have lagged behind
+                return
         if page is None:
             await self.close()
         else:
             self._left.extend(page)
+
+    async def _next_page(self, connection: Connection) -> list[Message] | None:
+        """Return the next page; if the connection ends, the next one continues. Raises ServerError."""
+        if self._pages is None:
+            self._pages = connection.read(sites.LOG, self._start())
+        try:
+            return await anext(self._pages, None)
+        except ServerError:
+            self._pages = None
+            raise
 
     def _start(self) -> Mapping[str, object]:
         question = self._question
@@ -157,7 +171,7 @@ class _Reading:
         endings = [">"] if question.macs is None else [f"device.{mac.hex()}" for mac in sorted(question.macs)]
         subjects = [f"{sites.PREFIX}.{name}.{end}" for name in names for end in endings]
         return {
-            "deliver_policy": "by_start_sequence", "opt_start_seq": max(1, (question.since or 0) + 1),
+            "deliver_policy": "by_start_sequence", "opt_start_seq": self._place + 1,
             "filter_subjects": subjects,
         }  # fmt: skip
 
@@ -201,10 +215,8 @@ class _Reading:
 
     async def _reached_before(self, name: str, acknowledged: bytes | None) -> bytes | None:
         """Return the cursor of a site after the events up to `since`; None: there are none. Raises Unreadable."""
-        try:
-            return await reached(self._log.connection(), name, self._question.since or 0, self._log.first, acknowledged)
-        except ServerError as error:
-            raise Unreadable(str(error)) from None
+        since, first = self._question.since or 0, self._log.first
+        return await self._log.query(lambda connection: reached(connection, name, since, first, acknowledged))
 
     def _fits(self, message: Message, found: Found) -> bool:
         question, at = self._question, message.stamp / 1e9

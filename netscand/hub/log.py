@@ -9,10 +9,10 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from random import uniform
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from netscand import sites
 from netscand.core.restore import CursorGone, Unreadable
@@ -40,6 +40,8 @@ UNCHECKED = "u"
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Claimed(int):
@@ -234,10 +236,7 @@ class Log:
             return
         mark = self._marks.get(number)
         if mark is None:
-            try:
-                stamp = await self.connection().stamp_of(sites.LOG, number)
-            except ServerError as error:
-                raise Unreadable(str(error)) from None
+            stamp = await self.query(lambda connection: connection.stamp_of(sites.LOG, number))
             if stamp is None:
                 raise CursorGone("the log no longer has its message")
             mark = self._marks[int(number)] = self.mark(nanoseconds(stamp))
@@ -255,11 +254,24 @@ class Log:
         if len(self._marks) > MARKS:
             self._marks.popitem(last=False)
 
-    def connection(self) -> Connection:
-        """Return the open connection. Raises Unreadable."""
-        if self._connection is None:
-            raise Unreadable(f"no connection to the log: {self.problem}")
-        return self._connection
+    async def query(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Return the result of this with a connection; if it ends, with the next one to this log, within AHEAD.
+
+        Raises Unreadable.
+        """
+        identity, ends = self._identity, time.monotonic() + AHEAD
+        while True:
+            why = self.problem
+            if self._identity != identity:
+                raise Unreadable("the log is another one")
+            if (connection := self._connection) is not None:
+                try:
+                    return await work(connection)
+                except ServerError as error:
+                    why = str(error)
+            if time.monotonic() > ends:
+                raise Unreadable(f"no connection to the log: {why}")
+            await asyncio.sleep(0.02)
 
     # ---- life
 

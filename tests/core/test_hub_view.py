@@ -1,15 +1,17 @@
 """The sites of a hub, from a list of messages: what is taken, what is skipped, and the condition of each site."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import UNSET
 
 from netscand import __version__, protocol, sites
 from netscand.core.restore import CursorGone
 from netscand.hub import log, published
-from netscand.hub.connection import Message, parsed
+from netscand.hub.connection import Connection, Message, NoAnswer, parsed
 from netscand.hub.settings import Hub
 from netscand.hub.site import ANSWER, PATIENCE, SILENT, position_of
 from netscand.hub.view import Change, View, key_of, shown_text
@@ -484,6 +486,26 @@ def test_the_last_good_state_of_a_device_is_kept(world: World) -> None:
         fresh.view.restore_earlier(fresh.message(subject, data, snapshot="s1", cursor="k3f9-2"))
     fresh.view.restored()
     assert fresh.statuses() == {PHONE: "offline"}
+
+
+async def test_a_request_that_a_cluster_does_not_answer_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no leader; and a replica that lags behind the leader says that it has no such message."""
+    state = {"first_seq": 1, "last_seq": 7, "messages": 7}
+    info = {"created": "", "state": state, "cluster": {"replicas": [{"name": "n1"}]}}
+    made, answers = Connection(), [None, info, info, {"created": "", "state": state}]
+    stamps = [{}, {}, {"Nats-Time-Stamp": "x"}, {}, {}]
+
+    async def request(subject: str, content: object = None, *, within: float = 0.0) -> SimpleNamespace:
+        if "DIRECT" in subject:
+            return SimpleNamespace(headers=stamps.pop(0))
+        if (found := answers.pop(0)) is None:
+            raise NoAnswer(subject)
+        return SimpleNamespace(data=msgspec.json.encode(found))
+
+    monkeypatch.setattr(made, "request", request)
+    assert await made.stamp_of("NETSCAN", 7) == "x"
+    assert (len(answers), len(stamps)) == (1, 2)
+    assert await made.stamp_of("NETSCAN", 7) is None, "one server has all that it says"
 
 
 async def test_a_client_that_has_read_more_at_another_hub_waits() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -226,6 +227,22 @@ def view(entries: list[Entry]) -> tuple[list[str], dict[str, str]]:
             if content["device"]:
                 statuses[content["device"]["mac"]] = content["device"]["status"]
     return shown, statuses
+
+
+AILING = {
+    "behind": "1000 events wait at the site", "wrong_clock": "the site's clock is 3600 s ahead",
+    "other_version": "the site has netscand 0.0.9", "conflicting": "two machines publish as site",
+}  # fmt: skip
+"""Problem of a site → what people read, as `publish_ailing` makes it."""
+
+
+async def publish_ailing(client: Client, site: str) -> None:
+    """Publish signs of life of a site with these problems."""
+    for instance in ("one", "two", "one"):
+        now = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        alive = sites.Alive(cursor=None, now=now, instance=instance, version="0.0.9", backlog=1000, commands=False)
+        await client.publish(sites.alive_subject(site), protocol.encode(alive))
+    await client.flush()
 
 
 class History(FakeDaemon):

@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,16 +24,16 @@ from netscand.hub import connection as hub_connection
 from netscand.hub import log as hub_log
 from netscand.hub import settings as hub_settings
 from netscand.hub import view as hub_view
-from netscand.hub.connection import PAGE, Connection
+from netscand.hub.connection import PAGE, Connection, ServerError
 from netscand.hub.log import Log, copies_of_log, is_other_log
 from netscand.hub.published import device_of
 from netscand.hub.view import View
 from netscand.protocol import Device, encode
 from tests.ctl.conftest import ROOT
-from tests.ctl.messages import LATER
+from tests.ctl.messages import LATER, came, device
 from tests.ctl.test_people import person
 from tests.engines.hub_process import Follower, Hub, until
-from tests.engines.nats_server import SMALL, NatsServer
+from tests.engines.nats_server import AILING, SMALL, NatsServer, publish_ailing
 from tests.engines.simulated_site import SimulatedSite
 
 NAMES = ("barn", "cabin", "home")
@@ -170,7 +172,35 @@ async def test_a_client_gets_every_event_and_resumes_at_another_hub(folder: Path
         limited = await other.get(f"/api/events?since={client.events[3].cursor}&site=home")
         assert [each["site"] for each in limited["events"]] == ["home", "home"]
         last = await one.get("/api/events?last=4")
-        assert [each["cursor"] for each in last["events"]] == [each.cursor for each in client.events[-4:]]
+        of_log = [each.cursor for each in client.events if not each.state]
+        assert [each["cursor"] for each in last["events"]] == of_log[-4:]
+
+
+async def test_a_client_resumes_while_the_server_is_away(folder: Path, server: NatsServer) -> None:
+    """Without a snapshot: at once if it missed nothing, else when the server is back."""
+    async with scene(folder, server, "barn") as here:
+        hub, barn = await here.hub(), here.sites["barn"]
+        await here.until_shown(hub)
+        newest, late = Follower(), Follower()
+        following = [here.start(each.follow(hub)) for each in (newest, late)]
+        await until(lambda: newest.devices and late.devices)
+        following[1].cancel()
+        await barn.happen(3)
+        await until(partial(newest.has, "barn", 3))
+        following[0].cancel()
+        server.kill()
+
+        async def is_lost() -> bool:
+            return bool((await hub.get("/api/status"))["problems"])
+
+        await until(is_lost)
+        newest.sites.clear()
+        for each in (newest, late):
+            here.start(each.follow(hub))
+        await until(lambda: newest.sites)
+        await asyncio.to_thread(server.start)
+        await until(partial(late.has, "barn", 3))
+        assert (newest.snapshots, late.snapshots) == (1, 1)
 
 
 async def test_people_of_two_sites_are_apart(folder: Path, server: NatsServer) -> None:
@@ -219,6 +249,26 @@ async def test_more_than_two_pages_of_the_log_were_missed(folder: Path, server: 
         assert client.snapshots == 1
         found = (await hub.get("/api/events?limit=5000"))["events"]
         assert [each["kind"] for each in found if each["device"]][-2 * PAGE - 10 :] == [one.kind for one in barn.events]
+
+
+async def test_a_reading_that_the_server_ends_is_not_complete(folder: Path, server: NatsServer) -> None:
+    """As when the one of a cluster that has the consumer is killed: a client would miss events."""
+    table = hub_settings.Hub(server=server.url)
+    async with scene(folder, server, "barn") as here, hub_connection.connect(table, server.hub_key) as opened:
+
+        async def has(number: int) -> bool:
+            return (await opened.stream_state(sites.LOG)).last > number
+
+        await until(partial(has, 0))
+        await here.sites["barn"].happen(PAGE + 10)
+        await until(partial(has, PAGE))
+        pages = opened.read(sites.LOG, {"deliver_policy": "all"})
+        assert len(await anext(pages)) == PAGE
+        found = await asyncio.to_thread(server.request, f"$JS.API.CONSUMER.NAMES.{sites.LOG}")
+        for name in found["consumers"]:
+            await asyncio.to_thread(server.request, f"$JS.API.CONSUMER.DELETE.{sites.LOG}.{name}")
+        with pytest.raises(ServerError, match="cannot read NETSCAN: status 503"):
+            await anext(pages)
 
 
 @pytest.mark.parametrize("stored", [2, 3], ids=["a hole", "no hole"])
@@ -663,6 +713,35 @@ async def test_the_clock_of_a_site_is_wrong(folder: Path, server: NatsServer, mo
         assert client.history("home") == happened(home)
         await until(partial(has_problem, hub, ""))
         await until(lambda: client.sites["home"].problems == [])
+
+
+async def test_what_is_wrong_with_a_site_is_listed(folder: Path, server: NatsServer) -> None:
+    """By the API, netscanctl and the metrics: also of a site of which nothing came since the hub started."""
+    what = came(device(1), cursor="k3f9-2")
+    headers = {sites.CURSOR_HEADER: "k3f9-2", sites.PREVIOUS: "k3f9-1"}
+    publish = partial(_publish, sites.subject("cabin", what), encode(what), headers)
+    await asyncio.to_thread(server.ask, publish)
+    async with scene(folder, server, "barn") as here:
+        hub = await here.hub()
+        await asyncio.to_thread(server.ask, partial(publish_ailing, site="home"))
+
+        async def is_listed() -> bool:
+            found = {each["site"]: each for each in (await hub.get("/api/sites"))["sites"]}
+            await here.sites["barn"].happen(1)
+            states = [each["state"] for each in found.values()]
+            return states == ["connected", "unknown", "connected"] and set(found["home"]["problems"]) == set(AILING)
+
+        await until(is_listed)
+        argv = [sys.executable, "-m", "netscanctl", "--socket", str(hub.socket), "sites"]
+        done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=True, cwd=ROOT)
+        lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+        assert {name: line.split()[0] for name, line in lines.items() if name in NAMES} == {
+            "barn": "connected", "cabin": "unknown", "home": "connected",
+        }  # fmt: skip
+        assert [words for words in AILING.values() if words not in lines["home"]] == []
+        metrics = await hub.get("/metrics")
+        for problem in AILING:
+            assert f'netscand_sites_with_problem{{problem="{problem}"}} 1.0' in metrics
 
 
 async def has_problem(hub: Hub, sentence: str) -> bool:
