@@ -7,14 +7,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 
 from netscand import sites
+from netscand.protocol import encode
 from tests.ctl.conftest import ROOT, environment
 from tests.engines.hub_process import Hub
-from tests.engines.nats_server import NatsServer
+from tests.engines.mosquitto import wait
+from tests.engines.nats_server import AILING, NatsServer, publish_ailing
 from tests.engines.simulated_site import SimulatedSite
 from tests.lab.lan import Lab
 from tests.lab.spaces import temporary_folder
@@ -49,6 +53,7 @@ class Sites:
     """Two sites that publish, on an event loop of their own."""
 
     def __init__(self, server: NatsServer, folder: Path) -> None:
+        self.server = server
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -131,6 +136,10 @@ def until(page: Page, *rows: str) -> None:
     page.until(f"{shown} === {wanted!r}")
 
 
+async def _publish(subject: str, payload: bytes, client: Client) -> None:
+    await client.request(subject, payload)
+
+
 def test_the_page_of_a_hub(page: Page, scene: tuple[Sites, str]) -> None:
     """Devices of all sites, by site; a MAC of two sites is two devices; a silent site's are unknown, never offline."""
     published, url = scene
@@ -172,6 +181,17 @@ def test_the_page_of_a_hub(page: Page, scene: tuple[Sites, str]) -> None:
     cards = "[...document.querySelectorAll('#networks .card')].map(card => card.innerText.replaceAll('\\n', ' '))"
     page.until(f"{cards}[1]?.includes('silent') && {cards}[1].includes('0 online, 0 offline, 3 unknown')")
     assert "connected" in page.js(f"{cards}[0]")
+    shed = f"{cards}.find(card => card.startsWith('shed'))"
+
+    def is_ailing() -> bool:
+        published.server.ask(partial(publish_ailing, site="shed"))
+        text = page.js(f"{shed} || ''")
+        return all(words in text for words in ("connected", *AILING.values()))
+
+    wait("the card of a site with problems", is_ailing)
+    published.server.ask(partial(_publish, sites.site_subject("shed"), encode(sites.SiteRemoved())))
+    page.until(f"!{shed}")
+    page.until("![...document.querySelectorAll('#site option')].some(option => option.value === 'shed')")
     again = f"{url}?site=cabin#cabin/{PHONE}"
     page.go(again)
     page.until(f"document.querySelector('#device .verdict')?.innerText.includes({why!r})")
