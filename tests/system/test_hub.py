@@ -1,14 +1,16 @@
-"""A hub and two sites on Debian 13, by nothing but the commands of docs/sites.md, as they are printed."""
+"""A hub and its sites, by nothing but the commands of docs/sites.md, as they are printed."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.engines.nats_server import find_program
 from tests.lab.asking import soon
 from tests.lab.spaces import ROOT
-from tests.system.conftest import Installed
+from tests.system.conftest import Installed, install
 from tests.system.machine import Machine, tree
 
 HOST, CABIN = "10.77.0.2", "10.77.0.1"
@@ -104,3 +106,67 @@ def test_a_hub_and_two_sites_in_few_commands(debian13: Installed, cabin: Machine
         hub.run("gpasswd", "--delete", "ann", "netscan", check=False)
         for place in ("/etc/credstore/netscand-uplink.key", "/etc/netscand/uplink-ca.pem"):
             hub.run("rm", "-rf", place)
+
+
+def test_a_hub_of_packaging_install(debian12: Installed) -> None:
+    """It is its own site; an upgrade restarts it, and its server stays. Nothing of it is left afterwards."""
+    debian12.ready()
+    hub, user, everyone = debian12.machine, Newcomer(Path()), set(debian12.people.values())
+    services = hub.path("/etc/netscand/services.toml").read_text()
+    units = ("netscand-nats", "netscand-hub", "netscand-uplink")
+
+    def pids() -> list[int]:
+        return [hub.main_pid(unit) for unit in units]
+
+    def shows_all() -> bool:
+        return everyone <= set(hub.run(*AT_HUB, "devices", check=False).stdout.split())
+
+    def why() -> str:
+        return "\n".join([
+            hub.run("netscand-hub", "doctor", check=False).stdout,
+            hub.run("journalctl", "--no-pager", *(f"--unit={unit}" for unit in units)).stdout,
+        ])  # fmt: skip
+
+    try:
+        assert pids() == [0, 0, 0]
+        shutil.copy(find_program(), hub.path("/usr/sbin/nats-server"))  # Debian 12 has an older one
+        hub.write("/etc/hosts", "127.0.0.1 localhost\n")  # the installer of Debian writes it
+        assert user.type(hub, "netscand-hub init").count(": made") == 4
+        user.join(hub, hub, "home")
+        assert soon(shows_all, 120), why()
+        nats, former, _ = pids()
+        install(hub)
+        assert soon(shows_all, 120), why()
+        assert pids()[0] == nats
+        assert pids()[1] != former
+        doctor = user.type(hub, "netscand-hub doctor")
+        assert {line.split()[0] for line in doctor.splitlines()} == {"ok"}, doctor
+    finally:
+        hub.run("systemctl", "disable", "--now", *units, check=False)
+        hub.write("/etc/netscand/services.toml", services)
+        made = (
+            "/etc/netscand/nats", "/etc/netscand/hub.toml", "/etc/netscand/uplink-ca.pem", "/var/lib/netscand-nats",
+            "/etc/credstore/netscand-hub.key", "/etc/credstore/netscand-uplink.key", "/usr/sbin/nats-server",
+            "/var/lib/private/netscand-nats",
+        )  # fmt: skip
+        hub.run("rm", "-rf", *made)
+
+
+def test_a_host_that_gets_both_packages_at_once_scans_nothing(machines: None, deb: Path) -> None:
+    """The hub works; an upgrade starts nothing; and netscand runs when its administrator enables it."""
+    with Machine(tree("trixie")) as hub:
+        user, units = Newcomer(deb.parent), ("netscand.service", "netscand.socket")
+
+        def states() -> set[str]:
+            return {" ".join(hub.show(unit, "ActiveState", "UnitFileState").values()) for unit in units}
+
+        both = "apt install ./dist/netscand_0.1.0_all.deb ./dist/netscand-hub"
+        assert "netscand: off, because this host is a hub" in user.type(hub, both)
+        assert states() == {"inactive disabled"}
+        assert "netscand-hub.service: running" in user.type(hub, "netscand-hub init")
+        user.type(hub, "apt", exact="apt install --reinstall ./dist/netscand_0.1.0_all.deb")
+        assert states() == {"inactive disabled"}
+        hub.run("systemctl", "enable", "--now", *reversed(units))
+        assert states() == {"active enabled"}
+        user.type(hub, "apt", exact="apt install --reinstall ./dist/netscand_0.1.0_all.deb")
+        assert states() == {"active enabled"}
