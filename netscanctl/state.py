@@ -144,6 +144,8 @@ class ClientState:
                 continue
             if "self" in device.kinds and kind == "network_up":
                 device.status = "online"  # this host is online without a scan
+            elif "self" in device.kinds and kind == "network_silent":
+                continue  # it is not one of those that fell silent
             elif device.status == "online" and not any(self._is_up(other) for other in networks - {network}):
                 self._mark_unknown(device)
 

@@ -158,7 +158,7 @@ class Site:
         if kind not in UNCERTAIN:
             return
         for device in self.devices.values():
-            if name not in device.networks:
+            if name not in device.networks or (device.is_self and kind == "network_silent"):
                 continue
             if (device.is_self and kind == "network_up") or (
                 device.status == "online" and not any(self._is_up(each) for each in device.networks if each != name)

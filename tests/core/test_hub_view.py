@@ -235,6 +235,18 @@ def test_a_network_makes_its_devices_unknown_without_an_event_for_each(world: Wo
     assert world.view.sites["home"].shown_counts(HOME) == [2, 0, 1]
 
 
+def test_the_host_of_a_site_is_not_one_of_those_that_fell_silent(world: World) -> None:
+    """It is unknown only while its network is down."""
+    host = device(3, kinds=["self"])
+    world.event(2, event("discovered", host))
+    for number, (kind, status) in enumerate(
+        (("network_silent", "online"), ("network_recovered", "online"), ("network_down", "unknown"),
+         ("network_up", "online")), start=3,
+    ):  # fmt: skip
+        world.event(number, event(kind))
+        assert world.statuses()[host.mac] == status, kind
+
+
 def test_a_silent_site_makes_its_devices_unknown_never_offline(world: World) -> None:
     assert kinds(world.event(2, left(device(2, "offline")))) == ["offline"]
     assert world.view.check(world.now + SILENT - 1) == []

@@ -158,6 +158,17 @@ def test_a_removed_site_has_no_devices_and_networks() -> None:
     assert [each.site for each in state.networks.values()] == ["barn"]
 
 
+def test_this_host_is_not_one_of_those_that_fell_silent() -> None:
+    """It is unknown only while its network is down."""
+    state = ClientState()
+    state.on_message(snapshot(device(7, kinds=["self"]), device(8)))
+    shown = []
+    for kind in ("network_silent", "network_down", "network_up"):
+        state.on_message(event(kind))
+        shown.append([one.status for one in state.devices.values()])
+    assert shown == [["online", "unknown"], ["unknown", "unknown"], ["online", "unknown"]]
+
+
 def test_a_network_that_goes_down_is_of_one_site() -> None:
     """Two sites have the same id; so has the device that goes offline there."""
     state = ClientState()

@@ -225,6 +225,7 @@ export class Lan {
       if (device.site !== event.site) continue;
       const others = new Set(device.addresses.map((known) => known.network));
       if (!others.delete(event.network)) continue;
+      if (device.kinds.includes("self") && event.kind === "network_silent") continue; // it did not fall silent
       if (device.kinds.includes("self") && event.kind === "network_up") {
         device.status = "online"; // this host is online while its interface is up
         this.changed.add(deviceKey(device));
