@@ -149,12 +149,26 @@ class Mails:
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
         self.mails: queue.Queue[AnyMail] = queue.Queue()
+        self.recipients: dict[str, list[str]] = {}
+        """Answers to a receiver, one after the other; then it is accepted."""
+        self.sent: list[list[str]] = []
+        """Receivers of each mail."""
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take a receiver, or refuse it."""
+        if self.recipients.get(address):
+            return self.recipients[address].pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Take a mail, or refuse it."""
         if self.answers:
             return self.answers.pop(0)
         assert isinstance(envelope.content, bytes)
+        self.sent.append(list(envelope.rcpt_tos))
         self.mails.put(message_from_bytes(envelope.content, policy=default))
         return "250 OK"
 

@@ -73,6 +73,27 @@ async def test_a_status_is_a_refusal_or_another_attempt(answer: int, refused: bo
         assert hooks.posts.qsize() == 1, "no redirect is followed"
 
 
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_status_counts_without_its_whole_body(monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """The receiver closes the connection early, or sends no more: the refusal holds up nothing else."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 410 Gone\r\nContent-Length: 1000\r\n\r\n")
+        await writer.drain()
+        if not ends:
+            await release.wait()
+        writer.close()
+
+    release = asyncio.Event()
+    monkeypatch.setattr(senders, "TIMEOUT", 1.0)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(Refused, match="answered 410"):
+            await make_sender("ops", channel(webhook=url), None).send(message())
+        release.set()
+
+
 async def test_retry_after_is_read_as_seconds_and_as_a_date() -> None:
     with listening((429, {"Retry-After": "17"})) as hooks, pytest.raises(TryAgain) as failure:
         await make_sender("ops", channel(webhook=hooks.url), None).send(message())
@@ -136,6 +157,19 @@ async def test_ntfy_shows_title_text_priority_and_link(ntfy: Ntfy) -> None:
     assert len(second["message"]) == 3500
 
 
+@pytest.mark.parametrize("letter", ["客", "📱", '"', "x"])
+async def test_a_long_text_stays_a_message_of_ntfy(ntfy: Ntfy, letter: str) -> None:
+    """No attachment, and no refusal: its limit is 4,096 bytes, not characters."""
+    text = letter * 3500
+    await make_sender("phone", channel(ntfy=f"http://127.0.0.1:{ntfy.port}/long"), None).send(
+        message(title=letter * 250, text=text)
+    )
+    (found,) = ntfy.messages("long")
+    assert "attachment" not in found
+    assert text.startswith(found["message"].removesuffix("…"))
+    assert len(found["message"].encode()) > 3300
+
+
 async def test_ntfy_takes_a_token(ntfy: Ntfy, secret: Path) -> None:
     """A topic that only a user may write: refused without, accepted with the token."""
     ntfy.command("user", "add", "--role=admin", "netscand", NTFY_PASSWORD="for-a-test")
@@ -192,6 +226,25 @@ def test_a_name_cannot_inject_headers_or_lines(name: str) -> None:
 async def test_a_mail_that_is_refused_is_not_tried_again() -> None:
     with mail_server(Mails("554 no")) as port, pytest.raises(Refused, match=r"answered 554 \(no\)"):
         await make_sender("mail", mail(port), None).send(message())
+
+
+async def test_a_mail_that_one_receiver_may_not_get_reaches_the_other() -> None:
+    """The other one gets it once; the refusal is an error, or the attempt is repeated for the one that is missing."""
+    mails = Mails()
+    with mail_server(mails) as port:
+        sender = make_sender("mail", mail(port), None)
+        mails.recipients = {"you@example.org": ["451 greylisted", "451 greylisted"]}
+        for _ in range(2):
+            with pytest.raises(TryAgain, match=r"you@example\.org: answered 451 \(greylisted\)"):
+                await sender.send(message())
+        await sender.send(message())
+        assert [mails.sent.pop(0) for _ in range(2)] == [["me@example.org"], ["you@example.org"]]
+        mails.recipients = {"me@example.org": ["550 no such user"]}
+        with pytest.raises(Refused, match=r"me@example\.org: answered 550 \(no such user\)"):
+            await sender.send(message(2))
+        assert mails.sent == [["you@example.org"]]
+        await sender.send(message(3))
+        assert mails.sent[1:] == [["me@example.org", "you@example.org"]]
 
 
 async def test_mail_needs_tls_unless_it_is_switched_off(tmp_path: Path) -> None:

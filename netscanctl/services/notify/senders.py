@@ -18,7 +18,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,8 +30,13 @@ from netscanctl.text import clean
 from netscand import __version__
 from netscand.config import ConfigError
 
+if TYPE_CHECKING:
+    import aiohttp
+
 TIMEOUT = 30.0
 """Seconds for one attempt by HTTP, and for one step of SMTP."""
+WORDS_TIMEOUT = 2.0
+"""Seconds for the first words of an answer that is no success."""
 DEADLINE = 120.0
 """Seconds for one attempt in a thread."""
 TRANSIENT = {408, 421, 425, 429}
@@ -40,6 +45,8 @@ LONGEST_PAUSE = 86_400.0
 """Maximum seconds of Retry-After."""
 KEY_LENGTHS = range(24, 65)
 """Bytes of a webhook's key (Standard Webhooks 1.0.0)."""
+NTFY_TEXT = 3500
+"""Maximum bytes of a text for ntfy, which makes an attachment of 4,096 and refuses JSON of 8,192 (a quote is two)."""
 NTFY_PRIORITY = {"min": 1, "low": 2, "default": 3, "high": 4, "urgent": 5}
 SMTP_PORT = {"starttls": 587, "tls": 465, "none": 25}
 MAIL_PRIORITY = {"min": "5", "low": "4", "high": "2", "urgent": "1"}
@@ -132,10 +139,10 @@ async def post(url: str, body: bytes, headers: dict[str, str], tls: ssl.SSLConte
             session.post(url, data=body, headers=headers, allow_redirects=False, ssl=tls) as answer,
         ):
             status, pause = answer.status, retry_after(answer.headers.get("Retry-After"), time.time())
-            words = clean((await answer.content.read(500)).decode(errors="replace"), 100) if status >= 300 else ""
+            words = await _read_words(answer.content) if status >= 300 else ""
     except TimeoutError:
         raise TryAgain(f"no answer within {TIMEOUT:g} s") from None
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, OSError) as error:
         words = re.sub(r" ssl:(<[^>]*>|\w+)", "", str(error))  # aiohttp names an object of Python there
         raise TryAgain(f"connection failed: {clean(words, 200)}") from None
     if status < 300:
@@ -146,6 +153,16 @@ async def post(url: str, body: bytes, headers: dict[str, str], tls: ssl.SSLConte
     if status < 500 and status not in TRANSIENT:
         raise Refused(sentence)
     raise TryAgain(sentence, pause)
+
+
+async def _read_words(body: "aiohttp.StreamReader") -> str:
+    """Return the first words of a body; "" if they do not arrive: the status counts all the same."""
+    import aiohttp
+
+    with suppress(aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+        async with asyncio.timeout(WORDS_TIMEOUT):
+            return clean((await body.read(500)).decode(errors="replace"), 100)
+    return ""
 
 
 def retry_after(value: str | None, now: float) -> float | None:
@@ -170,11 +187,17 @@ class Ntfy:
     async def send(self, message: Message) -> None:
         """Publish."""
         body = {
-            "topic": self._topic, "title": message.title, "message": message.text or message.title,
+            "topic": self._topic, "title": message.title, "message": _cut(message.text or message.title, NTFY_TEXT),
             "priority": NTFY_PRIORITY[message.priority], "tags": [message.kind], "sequence_id": message.id,
             **({"click": message.link} if message.link else {}),
         }  # fmt: skip
         await post(f"{self._server}/", msgspec.json.encode(body), self._headers, self._tls)
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return a text of at most `limit` bytes; a cut one ends in `…`."""
+    raw = text.encode()
+    return text if len(raw) <= limit else raw[: limit - 3].decode(errors="ignore") + "…"
 
 
 def webhook_keys(text: str) -> list[bytes]:
@@ -266,27 +289,37 @@ class Smtp:
         self._host, self._port = parts.hostname or "", parts.port or SMTP_PORT[channel.tls]
         self._tls = tls_context(channel.ca_file)
         self._thread = Thread()
+        self._reached: tuple[str, set[str]] = ("", set())
+        """Message that the server accepted for some receivers, and these: the next attempt is for the others."""
 
     async def send(self, message: Message) -> None:
         """Send a mail."""
         mail = mail_of(message, self._channel)
+        if self._reached[0] != message.id:
+            self._reached = (message.id, set())
         try:
-            await self._thread.run(partial(self._deliver, mail))
+            await self._thread.run(partial(self._deliver, mail, self._reached[1]))
         except smtplib.SMTPRecipientsRefused as error:
-            code, words = next(iter(error.recipients.values()))
-            raise _smtp_failure(code, words) from None
+            # One that may be accepted later decides: the refusal of another one is the same in the next attempt.
+            receiver, (code, words) = min(error.recipients.items(), key=lambda one: one[1][0] // 100)
+            raise _smtp_failure(code, words, f"{receiver}: ") from None
         except smtplib.SMTPResponseException as error:
             raise _smtp_failure(error.smtp_code, error.smtp_error) from None
         except (OSError, smtplib.SMTPException) as error:
             raise TryAgain(f"connection failed: {clean(error, 200)}") from None
 
-    def _deliver(self, mail: EmailMessage) -> None:
+    def _deliver(self, mail: EmailMessage, reached: set[str]) -> None:
+        """Send to those that are not reached yet. Raises SMTPRecipientsRefused also if only some are refused."""
+        left = [receiver for receiver in self._channel.to if receiver not in reached]
         with self._connect() as server:
             if self._channel.tls == "starttls":
                 server.starttls(context=self._tls)
             if self._channel.user and self._password:
                 server.login(self._channel.user, self._password)
-            server.send_message(mail)
+            refused = server.send_message(mail, to_addrs=left)
+        reached.update(receiver for receiver in left if receiver not in refused)
+        if refused:
+            raise smtplib.SMTPRecipientsRefused(refused)
 
     def _connect(self) -> smtplib.SMTP:
         if self._channel.tls == "tls":
@@ -294,9 +327,9 @@ class Smtp:
         return smtplib.SMTP(self._host, self._port, timeout=TIMEOUT)
 
 
-def _smtp_failure(code: int, words: bytes | str) -> Failure:
+def _smtp_failure(code: int, words: bytes | str, receiver: str = "") -> Failure:
     text = words.decode(errors="replace") if isinstance(words, bytes) else words
-    sentence = f"answered {code} ({clean(text, 100)})"
+    sentence = f"{receiver}answered {code} ({clean(text, 100)})"
     return Refused(sentence) if 500 <= code < 600 else TryAgain(sentence)
 
 
