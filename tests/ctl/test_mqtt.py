@@ -150,10 +150,16 @@ def test_an_entry_of_connectivity_that_fits_nothing_is_named() -> None:
     assert line == "[mqtt] connectivity 'pritner': there is no such device now; to list them: netscanctl devices"
 
 
-@pytest.mark.parametrize("name", ["printer", "PRINTER", "a4:83:e7:00:00:07", "pri*"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "printer", "PRINTER", "printer.local", "a4:83:e7:00:00:07", "A4-83-E7-00-00-07", "7e:00:00:00:00:01", "pri*",
+        "[HP]",
+    ],
+)  # fmt: skip
 def test_a_thing_is_a_binary_sensor_by_configuration(name: str) -> None:
     documents = Documents(Mqtt(connectivity=(name,)))
-    about = device(7, hostname="Printer", known=True)
+    about = device(7, hostname="Printer", label="[HP]", known=True, merged_macs=["7e:00:00:00:00:01"])
     components = json.loads(documents.device(about)[documents.topics.config(about.mac)])["cmps"]
     assert components.pop("tracker") == {"p": "device_tracker"}  # what removes it
     (component,) = components.values()

@@ -16,6 +16,7 @@ from netscanctl.services.notify.settings import Notify, Rule
 from netscanctl.services.notify.state import Entry
 from tests.ctl.messages import HOME, OFFICE, device, event, network
 from tests.ctl.notify_world import HOUR, MINUTE, START, World
+from tests.ctl.test_people import person
 
 PRESENCE = ["online", "offline"]
 
@@ -37,7 +38,7 @@ def test_without_rules_new_devices_are_reported() -> None:
         ({"devices": ["a4:83:e7:00:00:07"]}, ["host7"]),
         ({"devices": ["A4-83-E7-00-00-07"]}, ["host7"]),
         ({"devices": ["jane*"]}, ["Jane's phone"]),
-        ({"devices": ["host8", "HOST7"]}, ["host7"]),
+        ({"devices": ["host8", "HOST7"]}, ["host7", "Jane's phone"]),
         ({"known": True}, ["Jane's phone"]),
         ({"tags": ["Phone", "x"]}, ["Jane's phone"]),
         ({"known": False}, ["host7", "host9"]),
@@ -53,6 +54,24 @@ def test_a_rule_matches_by_kind_device_known_and_network(rule: dict[str, object]
     for one in (device(7), device(8, label="Jane's phone", known=True, tags=["phone"]), device(9, network=OFFICE)):
         world.event("offline", one, network=one.addresses[0].network)
     assert world.at(HOUR).titles == [f"{name} is offline" for name in expected]
+
+
+@pytest.mark.parametrize("label", ["TV [living room]", "Jane*", "a?", "[!x]"])
+def test_a_label_with_wildcards_matches_itself(label: str) -> None:
+    """Of a device and of a person."""
+    world = World(only={"kinds": ["offline"], "devices": [label]}, people={"kinds": ["person_home"], "people": [label]})
+    world.event("offline", device(7, label=label))
+    world.event("person_home", None, person=person(label))
+    assert world.at(HOUR).titles == [f"{label} is offline", f"{label} is home"]
+
+
+@pytest.mark.parametrize("name", ["janes-phone", "janes-phone.local", "janes*", "7E:00:00:00:00:01"])
+def test_a_label_or_a_merge_ends_no_rule(name: str) -> None:
+    """A device has the names by which netscanctl finds it: also its host name, and a MAC merged into it."""
+    world = World(only={"kinds": ["offline"], "devices": [name]})
+    merged = ["7e:00:00:00:00:01"]
+    world.event("offline", device(7, hostname="janes-phone", label="Jane's phone", merged_macs=merged))
+    assert world.at(HOUR).titles == ["Jane's phone is offline"]
 
 
 def test_a_channel_gets_an_event_once_by_the_first_rule() -> None:

@@ -4,13 +4,13 @@ Names from the LAN are hostile: they are values in JSON, and never in a topic or
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 
 from netscanctl.services.mqtt.settings import Mqtt
 from netscanctl.services.mqtt.topics import DEFAULT_SITE, Topics, compact, person_id
+from netscanctl.services.patterns import is_device
 from netscanctl.text import NAME_LIMIT, SENTENCE_LIMIT, clean
 from netscand import __version__
 from netscand.protocol import Device, Person
@@ -178,12 +178,12 @@ class Documents:
 
     def is_connectivity(self, device: Device) -> bool:
         """Return whether a device is a thing by configuration, not what a person carries."""
-        return any(_fits(device, entry) for entry in self._table.connectivity)
+        return is_device(device, self._table.connectivity)
 
     def unmatched(self, devices: Collection[Device]) -> Iterator[str]:
         """Yield a line for each entry of `connectivity` that fits no device: it may be mistyped, or come later."""
         for entry in self._table.connectivity:
-            if not any(_fits(device, entry) for device in devices):
+            if not any(is_device(device, [entry]) for device in devices):
                 yield f"[mqtt] connectivity {entry!r}: there is no such device now; to list them: netscanctl devices"
 
     # ---- the site
@@ -235,9 +235,3 @@ class Documents:
 
 def _name(text: str | None) -> str | None:
     return clean(text, NAME_LIMIT) or None if text else None
-
-
-def _fits(device: Device, entry: str) -> bool:
-    """Return whether an entry of `connectivity` is the MAC, label or host name of a device, or a pattern of it."""
-    names = [name.casefold() for name in (device.mac, device.label, device.hostname) if name]
-    return any(fnmatchcase(name, entry.casefold()) for name in names)

@@ -17,6 +17,7 @@ from netscanctl.services.notify.compose import Composer
 from netscanctl.services.notify.quiet import parse_duration, quiet_until
 from netscanctl.services.notify.settings import Rule
 from netscanctl.services.notify.state import Batch, Entry, Message, Rules, RuleState, Slot
+from netscanctl.services.patterns import is_device, is_name
 from netscanctl.state import is_return_of_person
 from netscand.protocol import Device, Event, Network
 
@@ -361,7 +362,7 @@ def matches(rule: Rule, event: Event) -> bool:
     device = event.device
     if event.kind not in rule.kinds or ((rule.devices or rule.tags or rule.known is not None) and device is None):
         return False
-    if rule.people and not (event.person and _is_one_of(event.person.name, rule.people)):
+    if rule.people and not (event.person and any(is_name(event.person.name, one) for one in rule.people)):
         return False
     if rule.known is not None and device is not None and device.known != rule.known:
         return False
@@ -371,7 +372,7 @@ def matches(rule: Rule, event: Event) -> bool:
         _is_network(network, pattern) for network in networks_of(event) for pattern in rule.networks
     ):
         return False
-    return not rule.devices or (device is not None and any(_is_device(device, pattern) for pattern in rule.devices))
+    return not rule.devices or (device is not None and is_device(device, rule.devices))
 
 
 def unmatched(
@@ -388,11 +389,11 @@ def unmatched(
         lists = (
             ("tags", [tag for tag in rule.tags if tag.lower() not in tags], "no device has this tag", tags),
             ("people", [each for each in (rule.people if people is not None else ())
-                        if not any(_is_one_of(one, [each]) for one in names)],
+                        if not any(is_name(one, each) for one in names)],
              "there is no such person", names),
             ("networks", [each for each in rule.networks if not any(_is_network(one, each) for one in ids)],
              "there is no such network", ids),
-            ("devices", [each for each in rule.devices if not any(_is_device(one, each) for one in present)],
+            ("devices", [each for each in rule.devices if not any(is_device(one, [each]) for one in present)],
              "there is no such device", None),
         )  # fmt: skip
         for key, unknown, what, existing in lists:
@@ -413,17 +414,6 @@ def networks_of(event: Event) -> set[str]:
 
 def _is_network(network: str, pattern: str) -> bool:
     return pattern in (network, *network.split("@")) or fnmatchcase(network, pattern)
-
-
-def _is_device(device: Device, pattern: str) -> bool:
-    """Return whether a pattern is the MAC, or fits the label or, without a label, the host name."""
-    wanted = pattern.casefold()
-    name = (device.label or device.hostname or "").casefold()
-    return wanted.replace("-", ":") == device.mac or (bool(name) and fnmatchcase(name, wanted))
-
-
-def _is_one_of(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
 
 
 def _is_named(device: Device) -> bool:
