@@ -18,6 +18,10 @@ WRITE_INTERVAL = 1.0
 """Seconds between two writes: each waits for the disk, and thousands of events may arrive at once."""
 
 
+class DamagedCursor(Usage):
+    """The file contains something else than a cursor."""
+
+
 class CursorFile:
     """Cursor file; `path` None: nothing is saved. Messages name the `option` that gives the path."""
 
@@ -34,7 +38,7 @@ class CursorFile:
     def load(self) -> str | None:
         """Return the cursor in the file; None if the file is missing or empty.
 
-        Raises Usage, also if the folder is not writable.
+        Raises Usage if the folder is not writable, and DamagedCursor; `save` replaces a damaged file.
         """
         if self._option is None:
             return None
@@ -46,7 +50,9 @@ class CursorFile:
         except OSError as error:
             raise Usage(f"{self._name}: {self._path or self._option}: {error.strerror}") from None
         if text and not CURSOR.fullmatch(text):
-            raise Usage(f"{self._name}: {self._path} does not contain a cursor; use another file, or delete this one")
+            raise DamagedCursor(
+                f"{self._name}: {self._path} does not contain a cursor; use another file, or delete this one"
+            )
         return text or None
 
     def advance(self, message: ServerMessage | None) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from netscanctl.client import Daemon, Failure, Incompatible
-from netscanctl.cursor_file import CursorFile
+from netscanctl.cursor_file import CursorFile, DamagedCursor
 from netscanctl.services.backoff import Backoff
 from netscanctl.services.ledger import Ledger
 from netscanctl.services.report import Report
@@ -58,7 +58,11 @@ async def follow_events(
     daemon: Daemon, report: Report, bookmark: CursorFile, submit: Submit, *, most: int = MOST_PENDING
 ) -> None:
     """Submit every event from the saved cursor on, and save the cursor once it is accepted; until cancelled."""
-    since = bookmark.load()
+    try:
+        since = bookmark.load()
+    except DamagedCursor:
+        since = None
+        report.error("the saved cursor is damaged; events since the last run are lost")
 
     def save(cursor: str) -> None:
         try:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,7 +28,7 @@ from netscanctl.services.services_file import load
 from netscand.config import ConfigError
 from tests.ctl.conftest import ROOT
 from tests.ctl.fake_daemon import DEADLINE
-from tests.ctl.messages import device, snapshot
+from tests.ctl.messages import device, event, snapshot
 
 # ---- configuration
 
@@ -139,7 +140,7 @@ def test_doubt_keeps_the_last_certain_presence() -> None:
     kept.remember(device(7).mac, b'{"presence": "home"}')
     assert presence(kept, "unknown") == "not_home"
     fresh = Documents(Mqtt())
-    for payload in (b"", b"[]", b'{"presence": "mars"}', b'{"presence": "home"}'):
+    for payload in (b"", b"[]", b'{"presence": "mars"}', b"[" * 9999, b'{"presence": "home"}'):
         fresh.remember(device(7).mac, payload)
     assert presence(fresh, "unknown") == "home"
 
@@ -281,6 +282,42 @@ async def test_it_ends_when_it_is_cancelled_as_the_broker_leaves(monkeypatch: py
         running.cancel()
         await asyncio.wait([running], timeout=DEADLINE)
         assert running.cancelled()
+
+
+class Broker:
+    """A connection that accepts everything, and keeps what it is given, in order."""
+
+    free = 1000
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, bytes]] = []
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> "asyncio.Future[str | None]":
+        self.published.append((topic, payload))
+        accepted: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        accepted.set_result(None)
+        return accepted
+
+
+async def test_what_was_forgotten_without_a_broker_is_removed_in_order() -> None:
+    """First the entity, then, once Home Assistant had its time, the state: it would read the empty payload."""
+    table, settle, devices = Mqtt(zone="zone.office"), 0.05, [device(7, known=True), device(8, known=True)]
+    report = Report("mqtt", "d", lambda text: None, {})
+    made = MqttService(table, Context(Daemon(), report, None), Credentials("id", None, None), settle)
+    made._follower = follower = StateFollower(Daemon(), report, made.on_message)
+    for message in (snapshot(*devices), event("forgotten", devices[0])):
+        made.on_message(message, follower.state.on_message(message))
+    await asyncio.sleep(2 * settle)
+    there = {topic: payload for one in devices for topic, payload in Documents(table).device(one).items()}
+    broker: Any = Broker()
+    await made._reconcile(broker, there)
+    await asyncio.sleep(0)
+    gone = {topic for topic in there if "a483e7000007" in topic}
+    config = made._topics.config(devices[0].mac)
+    assert [topic for topic, payload in broker.published if not payload] == [config]
+    while len([topic for topic, payload in broker.published if not payload]) < len(gone):
+        await asyncio.sleep(0.01)
+    assert {topic for topic, payload in broker.published if not payload} == gone
 
 
 def test_a_table_of_defaults_needs_no_file() -> None:

@@ -139,6 +139,17 @@ def test_the_first_start_delivers_nothing_old(recorder: Running, daemon: FakeDae
     wait(lambda: recorder.kinds() == ["network_down k3f9-2"])
 
 
+def test_a_damaged_cursor_is_reported_and_replaced(recorder: Running, daemon: FakeDaemon) -> None:
+    """No service ends for it, and again at each start: it begins at the snapshot, and shows what is lost."""
+    recorder.cursor.write_bytes(b"\0\xff k3f9-1")
+    recorder.start()
+    daemon.until_watched(2)
+    daemon.send(event("network_down", cursor="k3f9-2"))
+    wait(lambda: recorder.kinds() == ["network_down k3f9-2"])
+    wait(lambda: recorder.cursor.read_text() == "k3f9-2\n")
+    wait(lambda: "cursor is damaged; events since the last run are lost" in (recorder.status().last_error or ""))
+
+
 def test_it_reports_to_systemd_and_to_status(recorder: Running, daemon: FakeDaemon) -> None:
     """READY, the watchdog, STATUS; the status file, gone after a clean end."""
     recorder.start()

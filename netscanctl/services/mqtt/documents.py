@@ -54,7 +54,7 @@ class Documents:
         try:
             state = msgspec.json.decode(payload)
             presence, lease = state.get("presence"), {name: state.get(name) for name in NO_LEASE}
-        except (msgspec.DecodeError, AttributeError):
+        except (msgspec.DecodeError, AttributeError, RecursionError):  # any client of the broker may have written it
             return
         if presence in (HOME, AWAY):
             self._presence.setdefault(mac, presence)

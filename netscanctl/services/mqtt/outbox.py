@@ -44,6 +44,12 @@ class Outbox:
         """Add an event."""
         self._events.append((payload, accepted))
 
+    def drop_deletions(self) -> None:
+        """Drop deletions that the broker does not have yet: what it retains shows which ones are still needed."""
+        for topic in [topic for topic, payload in self.wanted.items() if not payload]:
+            del self.wanted[topic]
+            self._changed.pop(topic, None)
+
     def connect(self, there: Mapping[str, bytes]) -> None:
         """Begin a connection to a broker that has these retained messages."""
         self._there = dict(there)

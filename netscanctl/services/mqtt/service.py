@@ -338,6 +338,7 @@ class MqttService:
         for topic, payload in there.items():
             if mac := self._topics.mac(topic):
                 self._documents.remember(mac, payload)
+        self._outbox.drop_deletions()
         self._outbox.connect(there)
         self._published.clear()
         self._refresh_all()
