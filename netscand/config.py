@@ -343,6 +343,15 @@ def with_token_file(access: AnyAccess, path: Path, name: str = TOKENS) -> AnyAcc
     return msgspec.structs.replace(access, token_file=str(default))
 
 
+def _syntax_fault(text: str) -> str:
+    """Return what tomllib reports; of a table that was added at the end and is there already, what to do."""
+    found = re.fullmatch(r"Cannot declare \((.*)\) twice \(at line (\d+), .*\)", text)
+    if found is None:
+        return f"not TOML: {text}"
+    table = ".".join(re.findall(r"'([^']*)'", found[1]))
+    return f"not TOML: [{table}] is there twice (line {found[2]}); write all of its keys below the first [{table}]"
+
+
 def read(path: Path, *, required: bool = True, root: type[Table] = Config) -> Reading:
     """Parse `path` as the tables of `root`, valid or not. Raises ConfigError where it cannot be parsed at all."""
     try:
@@ -356,7 +365,7 @@ def read(path: Path, *, required: bool = True, root: type[Table] = Config) -> Re
     try:
         found = tomllib.loads(text)
     except ValueError as wrong:  # TOMLDecodeError, or a number with thousands of digits
-        raise ConfigError(f"{path}: not TOML: {wrong}") from None
+        raise ConfigError(f"{path}: {_syntax_fault(str(wrong))}") from None
     except RecursionError:
         raise ConfigError(f"{path}: not TOML: nested too deeply") from None
     tables: list[ParsedTable] = []

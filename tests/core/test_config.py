@@ -22,6 +22,7 @@ def loaded(tmp_path: Path, text: str) -> Config:
         ("[presence]\npatience = [60, 10]", "expected the minimum first, then the maximum"),
         ('[[network]]\ncidr = "192.168.1.7/24"', "expected an IPv4 prefix such as 192.168.1.0/24"),
         ("[scan", "not TOML"),
+        ("[scan]\n[scan]\ntries = 2", "[scan] is there twice (line 2); write all of its keys below the first [scan]"),
         ("scan = 1", "[scan]: expected a table, not 1"),
         ("[network]", "[network]: expected [[network]], with two brackets"),
         ("[[network]]", "[[network]] cidr is missing"),
