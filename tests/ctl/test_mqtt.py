@@ -76,6 +76,9 @@ def test_the_password_comes_from_a_file_or_a_credential(tmp_path: Path) -> None:
     assert Mqtt(password_file=str(file)).password(tmp_path) == "p w"
     with pytest.raises(ConfigError, match="cannot be read"):
         Mqtt(password_file="/nonexistent").password(None)
+    file.write_bytes(b"p\xfc")  # Latin-1: a client cannot know which letter it is
+    (found,) = faults(Mqtt(password_file=str(file), username="netscand"), None)
+    assert found == f"password_file {str(file)!r}: expected a password in UTF-8"
 
 
 @pytest.mark.parametrize("missing", ["paho", "paho.mqtt.enums"])

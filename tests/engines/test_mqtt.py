@@ -413,14 +413,34 @@ def test_tls_and_a_password_from_a_file(folder: Path, daemon: FakeDaemon, start:
         wait("accepted", lambda: good.status().accepted == 1)
         good.end()
         for change, expected in {
-            "password_file": (str(wrong), "broker: the broker refuses the connection: "),
-            "ca_file": (None, f"broker: TLS with {url} failed: "),
+            "password_file": (
+                str(wrong),
+                "broker: the broker refuses the connection: ",
+                "; check username and password",
+            ),
+            "ca_file": (None, f"broker: TLS with {url} failed: ", ""),
         }.items():
             bad = start(wait_for=0, **{key: value for key, value in (keys | {change: expected[0]}).items() if value})
-            wait(expected[1], partial(has_problem, bad, expected[1]))
+            wait(expected[1], partial(has_problem, bad, *expected[1:]))
             bad.end()
     finally:
         broker.kill()
+
+
+def test_two_services_with_one_client_id_are_shown(
+    start: Start, daemon: FakeDaemon, subscriber: Subscriber, folder: Path, broker: Mosquitto
+) -> None:
+    """Each connection ends the other one: the status says what to do."""
+    assert daemon.socket is not None
+    (beside := folder / "beside").mkdir()
+    beside.chmod(0o755)
+    running, other = start(), Running(beside, daemon.socket, broker=broker.url)
+    try:
+        other.start()
+        hint = "if another client has the client_id netscand-home, give each its own"
+        wait("the hint", lambda: any(hint in (one.status().last_error or "") for one in (running, other)), 60)
+    finally:
+        other.close()
 
 
 def test_a_refused_topic_is_reported_and_holds_nothing_up(
@@ -433,10 +453,18 @@ def test_a_refused_topic_is_reported_and_holds_nothing_up(
     try:
         running = start(broker=broker.url)
         wait("works", lambda: running.status().last_error)
-        assert "the broker refuses homeassistant/device/netscand_home" in running.log.read_text()
+        expected = (
+            "access: the broker refuses homeassistant/device/netscand_home/config, homeassistant/device/netscand_home_*"
+        )
+        wait("the problem", lambda: any(one.startswith(expected) for one in running.status().problems))
         daemon.send(left(device(7, "offline", known=True)))
         wait("put aside", lambda: running.status().put_aside == 1)
         assert running.status().behind == 0
+        (folder / "rules").write_text("topic readwrite #\n")
+        broker.kill()
+        broker.start()
+        daemon.send(came(device(7, known=True), cursor="k3f9-3"))
+        wait("works again", lambda: not running.status().problems, 60)
     finally:
         broker.kill()
 
@@ -482,8 +510,8 @@ def start_broker(broker: Mosquitto, subscriber: Subscriber, running: Running) ->
     running.process.send_signal(signal.SIGCONT)
 
 
-def has_problem(running: Running, beginning: str) -> bool:
-    return any(problem.startswith(beginning) for problem in running.status().problems)
+def has_problem(running: Running, begin: str, end: str = "") -> bool:
+    return any(problem.startswith(begin) and problem.endswith(end) for problem in running.status().problems)
 
 
 def cursors(subscriber: Subscriber) -> set[str]:

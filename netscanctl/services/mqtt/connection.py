@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from netscanctl.services.mqtt.settings import Mqtt
+from netscanctl.services.mqtt.settings import PASSWORD_FILE, Mqtt
 
 CONNECT = 10.0
 """Seconds to connect."""
@@ -25,6 +25,8 @@ QUALITY = 1
 """QoS of everything: the broker acknowledges it."""
 
 
+NOT_AUTHORIZED = {134, 135}
+"""Reason codes of MQTT 5 (3.2.2.2); paho-mqtt translates those of 3.1.1."""
 LOST = "the connection ended"
 """Result of a publication that was not acknowledged."""
 
@@ -49,8 +51,10 @@ Received = Callable[[str, bytes, bool], None]
 class Connection:
     """An open connection. `closed` is done, with BrokerError, when it has ended."""
 
-    def __init__(self, client: Client, received: Received) -> None:
+    def __init__(self, client: Client, received: Received, advice: str) -> None:
         self._client = client
+        self._advice = advice
+        """What to do if the broker does not authorize us."""
         self._loop = asyncio.get_running_loop()
         self._acknowledged: dict[int, asyncio.Future[str | None]] = {}
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -137,7 +141,8 @@ class Connection:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._end(f"the broker refuses the connection: {reason}")
+            advice = f"; {self._advice}" if reason.value in NOT_AUTHORIZED else ""
+            self._end(f"the broker refuses the connection: {reason}{advice}")
             return
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
         if not self.connected.done():
@@ -199,7 +204,7 @@ async def connect(table: Mqtt, own: Credentials, will: str, received: Received) 
         client.username_pw_set(table.username, own.password)
     if own.tls is not None:
         client.tls_set_context(own.tls)
-    connection = Connection(client, received)
+    connection = Connection(client, received, _advice(table, own))
     try:
         try:
             # Resolving, connecting and the TLS handshake block.
@@ -224,3 +229,12 @@ async def connect(table: Mqtt, own: Credentials, will: str, received: Received) 
             loop.remove_reader(opened)
             loop.remove_writer(opened)
             opened.close()
+
+
+def _advice(table: Mqtt, own: Credentials) -> str:
+    """Return what to do if the broker does not authorize us."""
+    if table.username is None:
+        return "set username, and give the service its password"
+    if own.password is None:
+        return f"the service has no password: write it into {PASSWORD_FILE}, or set password_file"
+    return "check username and password"

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import random
+import re
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import islice
 
@@ -40,6 +41,9 @@ LEASES_EVERY = 3600.0
 """Seconds after which leases are requested again: a renewal causes no event."""
 SETTLE = 1.0
 """Seconds that Home Assistant has for each step of a migration."""
+STEADY = 5.0
+"""Seconds of a connection after which the next one is made soon."""
+IDS = re.compile(r"[0-9a-f]{12,16}")
 GOODBYE = 2.0
 """Seconds to report `offline` at the end."""
 MIGRATE = b'{"migrate_discovery":true}'
@@ -84,7 +88,8 @@ class MqttService:
         self._list_ended = asyncio.Event()
         self._is_pumping = False
         self._away_since: float | None = None
-        self._refused: set[str] = set()
+        self._refused: dict[str, str] = {}
+        """Topic that the broker refuses, with `*` instead of ids → its reason."""
         self._status_timer: asyncio.TimerHandle | None = None
         self._birth_timer: asyncio.TimerHandle | None = None
 
@@ -227,14 +232,23 @@ class MqttService:
         if refusal is LOST:
             return  # _stay_connected gives it back to the outbox
         one = self._flight.pop(acknowledged)
-        if refusal and one.topic not in self._refused:
-            self._refused.add(one.topic)
-            self._context.report.error(f"the broker refuses {one.topic}: {refusal}; check its access rules")
+        if refusal or self._refused:
+            self._note_access(IDS.sub("*", one.topic), refusal)
         if one.accepted is not None:
             if refusal:
                 self._context.report.put_aside()
             one.accepted.set_result(None)
         self._pump()
+
+    def _note_access(self, topic: str, refusal: str | None) -> None:
+        """Report which topics the broker refuses, until it accepts them."""
+        if refusal:
+            self._refused[topic] = refusal
+        else:
+            self._refused.pop(topic, None)
+        reasons = ", ".join(dict.fromkeys(self._refused.values()))
+        sentence = f"the broker refuses {', '.join(self._refused)}: {reasons}; check its access rules"
+        self._context.report.problem("access", sentence if self._refused else None)
 
     async def _publish_all(self) -> None:
         """Wait until the broker has everything that is retained."""
@@ -276,26 +290,35 @@ class MqttService:
             group.create_task(self._stay_connected())
 
     async def _stay_connected(self) -> None:
-        backoff = Backoff()
+        backoff, now = Backoff(), asyncio.get_running_loop().time
         while True:
+            began: float | None = None
             try:
                 async with connect(self._table, self._own, self._topics.bridge, self._on_broker) as connection:
-                    await cancellable(self._use(connection, backoff.reset))
+                    began = now()
+                    await cancellable(self._use(connection))
             except BrokerError as error:
-                self._context.report.problem("broker", str(error))
+                is_short = began is not None and now() - began < STEADY
+                hint = (
+                    f"; if another client has the client_id {self._own.client_id}, give each its own"
+                    if is_short
+                    else ""
+                )
+                self._context.report.problem("broker", f"{error}{hint}")
             finally:
                 self._connection = None
                 self._outbox.give_back(list(self._flight.values()))
                 self._flight.clear()
+            if began is not None and now() - began >= STEADY:
+                backoff.reset()
             await backoff.sleep()
 
-    async def _use(self, connection: Connection, works: Callable[[], None]) -> None:
+    async def _use(self, connection: Connection) -> None:
         """Use a connection until it ends. Raises BrokerError."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(connection.keep())
                 there = await self._list(connection)
-                works()
                 self._context.report.problem("broker", None)
                 await self._complete.wait()
                 await self._reconcile(connection, there)
@@ -321,7 +344,11 @@ class MqttService:
             async with asyncio.timeout(LIST_TIMEOUT):
                 await self._list_ended.wait()
         except TimeoutError:
-            self._context.report.error("the broker does not send our retained messages: old ones cannot be removed")
+            trees = ", ".join(f"{one}/#" for one in (self._topics.base, self._topics.prefix) if one)
+            self._context.report.error(
+                "the broker does not send our retained messages: old ones cannot be removed; its access rules must let "
+                f"the service read and write {trees}"
+            )
         self._listed = None
         connection.unsubscribe(filters)
         more = [self._topics.birth] if self._topics.prefix else []

@@ -18,6 +18,8 @@ PORTS = {"mqtt": 1883, "mqtts": 8883}
 """Scheme → default port."""
 PASSWORD = "netscand-mqtt.password"  # noqa: S105 - the name of a credential
 """Credential of systemd that has the password if there is no `password_file`."""
+PASSWORD_FILE = f"/etc/credstore/{PASSWORD}"
+"""Where systemd reads this credential."""
 PASSWORD_LIMIT = 65_535
 """Bytes of a password in MQTT."""
 
@@ -111,13 +113,21 @@ class Mqtt(ServiceTable, frozen=True):
             raise ConfigError(f"[mqtt] password_file {str(path)!r}: cannot be read: {error.strerror}") from None
         if len(text) > PASSWORD_LIMIT:
             raise ConfigError(f"[mqtt] password_file {str(path)!r}: expected only a password")
-        return text.decode(errors="surrogateescape").rstrip("\r\n")
+        try:
+            return text.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise ConfigError(f"[mqtt] password_file {str(path)!r}: expected a password in UTF-8") from None
 
 
 def faults(table: Mqtt, credentials: Path | None) -> Iterable[str]:
     """Yield a line for each combination and each file of the table that cannot be used."""
     for key in ("password_file", "ca_file", "certificate", "key"):
         yield from file_fault(key, getattr(table, key))
+    if not list(file_fault("password_file", table.password_file)):
+        try:
+            table.password(credentials)
+        except ConfigError as wrong:
+            yield from (fault.removeprefix("[mqtt] ") for fault in wrong.faults)
     if table.password_file and table.username is None:
         yield f"password_file {table.password_file!r}: set username as well"
     if (table.certificate is None) != (table.key is None):
