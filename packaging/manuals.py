@@ -220,6 +220,7 @@ def netscand_mqtt() -> list[str]:
         {
             "/etc/credstore/netscand-mqtt.password": "The password at the broker, readable only by root.",
             "/var/lib/netscand-mqtt/cursor": "The cursor of the last event that the broker acknowledged.",
+            "/var/lib/netscand-mqtt/topics.json": "The topics of the last run; what is left there is removed.",
         },
     )
 

@@ -20,7 +20,7 @@ from netscanctl.services.notify.outbox import Outbox, Store
 from netscanctl.services.notify.senders import Refused, TryAgain
 from netscanctl.services.notify.service import NotifyService
 from netscanctl.services.notify.settings import Notify, Rule
-from netscanctl.services.notify.state import Message, Stored
+from netscanctl.services.notify.state import Entry, Message, Rules, RuleState, Slot, Stored
 from netscanctl.services.program import Context
 from netscanctl.services.report import Report
 from netscand.protocol import Event, PeopleList, encode
@@ -122,6 +122,25 @@ def test_a_full_queue_becomes_one_message_more(monkeypatch: pytest.MonkeyPatch) 
     last = stored.queues["phone"][-1]
     assert (len(stored.queues["phone"]), last.title, last.count) == (10, "491 notifications", 491)
     assert len(last.text) <= 3500
+
+
+async def test_what_a_changed_configuration_drops_is_reported() -> None:
+    """Messages of a channel, and events of a rule, that are no longer there; what is still there is kept."""
+    report = Report("notify", "d", lambda text: None, {})
+    store = Store(None, report)
+    waits = Slot(waiting=Entry(event=event("offline", device(7)), at=START, channels=("ntfy",)), ready_at=START + 60)
+    store.stored.queues = {"ntfy": [message(1)], "mail": [message(2), message(3)]}
+    store.stored.refused = {"mail": [message(4)]}
+    store.stored.rules = Rules(now=START, rules={"gone": RuleState(slots={"a": waits}), "old": RuleState()})
+    table = Notify(ntfy="https://ntfy.example/t", rule={"new": Rule()})
+    errors: list[str] = []
+    report.error = errors.append  # type: ignore[method-assign]
+    NotifyService(table, Context(Daemon(), report, None), store, lambda: START, lambda: 0.0)
+    assert errors == [
+        'channel "mail" is no longer configured: 3 messages are dropped',
+        'rule "gone" is no longer configured: 1 event that waited is dropped',
+    ]
+    assert [one.id for one in store.stored.queues["ntfy"]] == ["k3f9-1"]
 
 
 # ---- the state file

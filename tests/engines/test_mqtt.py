@@ -370,6 +370,44 @@ def test_a_zone_of_its_own_for_a_site(start: Start, daemon: FakeDaemon, subscrib
     assert topic in subscriber.retained
 
 
+@pytest.mark.parametrize("keys", [{"site": "office"}, {"topic": "lan/scan"}, {"discovery_prefix": ""}])
+def test_a_changed_configuration_leaves_nothing_behind(
+    start: Start, daemon: FakeDaemon, subscriber: Subscriber, phone: None, keys: dict[str, str]
+) -> None:
+    """What was retained under the former site, topic or prefix: Home Assistant would show it as unavailable."""
+    running = start()
+    subscriber.until(STATUS)
+    subscriber.until(BRIDGE, lambda there: there == "online")
+    before = set(subscriber.retained)
+    running.end()
+    subscriber.until(BRIDGE, lambda there: there == "offline")
+    start(**keys)
+    still = {BRIDGE, STATUS, STATE} if "discovery_prefix" in keys else set()
+    if "topic" in keys:
+        still = {topic for topic in before if topic.startswith("homeassistant/")}
+    wait("removed", lambda: before & set(subscriber.retained) == still)
+    assert subscriber.of(STATE)[-1] == b"" or still
+
+
+def test_a_changed_site_takes_nothing_from_another_netscand(
+    start: Start, daemon: FakeDaemon, subscriber: Subscriber, phone: None
+) -> None:
+    """Two had the same site by mistake, and the other one still has it: its bridge is online."""
+    running = start()
+    subscriber.until(STATUS)
+    subscriber.until(BRIDGE, lambda there: there == "online")
+    running.end()
+    subscriber.until(BRIDGE, lambda there: there == "offline")
+    subscriber.publish(BRIDGE, "online", retain=True)
+    running = start(wait_for=0, site="office")
+    subscriber.until("netscand/office/bridge", lambda there: there == "online")
+    running.end()
+    subscriber.publish(BRIDGE, "offline", retain=True)
+    start(wait_for=0, site="office")
+    subscriber.until("netscand/office/bridge", lambda there: there == "online")
+    assert {STATE, CONFIG, STATUS} <= set(subscriber.retained)
+
+
 def test_what_the_broker_has_is_not_sent_again(start: Start, daemon: FakeDaemon, subscriber: Subscriber) -> None:
     """A thousand devices: at a restart a few messages (how fast the first time: `./dev bench mqtt`)."""
     daemon.devices = many(1000)

@@ -2,13 +2,18 @@
 
 import asyncio
 import logging
+import os
 import random
 import re
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 
+import msgspec
+
+from netscanctl.atomic_file import write_atomically
 from netscanctl.client import Client, Failure, device_path
 from netscanctl.services.backoff import Backoff
 from netscanctl.services.following import StateFollower
@@ -16,6 +21,7 @@ from netscanctl.services.mqtt.connection import LOST, BrokerError, Connection, C
 from netscanctl.services.mqtt.documents import Documents
 from netscanctl.services.mqtt.outbox import Outbox, Publication
 from netscanctl.services.mqtt.settings import Mqtt, faults
+from netscanctl.services.mqtt.topics import Topics
 from netscanctl.services.program import Context
 from netscanctl.stream import Received, post
 from netscand import protocol
@@ -61,13 +67,19 @@ class MqttService:
     wants_events = True
     wants_state = True
 
-    def __init__(self, table: Mqtt, context: Context, own: Credentials, settle: float = SETTLE) -> None:
+    def __init__(
+        self, table: Mqtt, context: Context, own: Credentials, settle: float = SETTLE, memory: Path | None = None
+    ) -> None:
         self._table = table
         self._context = context
         self._own = own
         self._settle_time = settle
         self._documents = Documents(table)
         self._topics = self._documents.topics
+        self._memory = memory
+        """File with the topics of the last run."""
+        self._former = self._read_former()
+        """Topics of the last run, if others: what is retained there is removed."""
         self._outbox = Outbox(self._topics.event, last=self._topics.bridge)
         self._follower: StateFollower | None = None
         self._connection: Connection | None = None
@@ -261,7 +273,7 @@ class MqttService:
     def _on_broker(self, topic: str, payload: bytes, retained: bool) -> None:
         if topic == self._topics.end_of_list:
             self._list_ended.set()
-        elif self._listed is not None and retained and (self._topics.is_ours(topic) or self._topics.old_mac(topic)):
+        elif self._listed is not None and retained and self._is_listed(topic):
             self._listed[topic] = payload
         elif topic == self._topics.birth and payload == b"online" and self._birth_timer is None:
             delay = random.uniform(0, BIRTH_DELAY)  # noqa: S311 - no secret
@@ -271,6 +283,11 @@ class MqttService:
                 self._scan_wanted.set()
             else:
                 log.warning("unknown command on %s; the only command is scan_now", topic)
+
+    def _is_listed(self, topic: str) -> bool:
+        """Return whether a retained message is of this site, of its former topics, or of the former recipe."""
+        former = self._former is not None and (self._former.is_ours(topic) or topic == self._former.bridge)
+        return former or self._topics.is_ours(topic) or self._topics.old_mac(topic) is not None
 
     def _republish(self) -> None:
         self._birth_timer = None
@@ -337,6 +354,8 @@ class MqttService:
         self._listed = found = dict[str, bytes]()
         self._list_ended.clear()
         filters = [*self._topics.retained_filters, self._topics.end_of_list]
+        if self._former:
+            filters = list(dict.fromkeys([*filters, *self._former.retained_filters, self._former.bridge]))
         connection.subscribe(filters, quality=0)
         # The broker sends what it has retained before what is published later.
         await connection.publish(self._topics.end_of_list, b"end", retain=False)
@@ -377,6 +396,10 @@ class MqttService:
         self._delete_later([topic for topic in left if self._topics.mac(topic)])
         self._publish_availability()
         self._outbox.connect(there)  # availability last
+        left = self._left_by_former(there)
+        for topic in left:
+            if topic.endswith("/config"):
+                self._outbox.set(topic, b"")
         old = [topic for topic in there if (mac := self._topics.old_mac(topic)) and mac in devices]
         await self._release(connection, old)
         self._connection = connection
@@ -386,6 +409,39 @@ class MqttService:
             for topic in old:
                 self._outbox.set(topic, b"")
         self._pump_soon()
+        if left:
+            await self._publish_all()
+            await asyncio.sleep(self._settle_time)
+            for topic in left:
+                self._outbox.set(topic, b"")
+            await self._publish_all()
+        self._remember_topics()
+
+    def _left_by_former(self, there: dict[str, bytes]) -> list[str]:
+        """Return what is retained under the topics of the last run, unless another netscand has them now."""
+        former = self._former
+        if former is None or there.get(former.bridge) == b"online":
+            return []
+        return [topic for topic in there if topic != self._topics.bridge and not self._topics.is_ours(topic)
+                and (former.is_ours(topic) or topic == former.bridge)]  # fmt: skip
+
+    def _read_former(self) -> Topics | None:
+        try:
+            found = msgspec.json.decode(self._memory.read_bytes(), type=Topics) if self._memory else None
+        except (OSError, msgspec.MsgspecError):
+            return None  # the first run, or nothing that can be used: then nothing is removed
+        return found if found != self._topics else None
+
+    def _remember_topics(self) -> None:
+        """Keep our topics for the next run, once those of the last one are removed."""
+        self._former = None
+        if self._memory is None:
+            return
+        content = msgspec.json.encode(self._topics)
+        try:
+            write_atomically(self._memory, lambda out: out.write(content))
+        except OSError as error:
+            self._context.report.error(f"{self._memory}: cannot be written: {error.strerror}")
 
     async def _release(self, connection: Connection, old: list[str]) -> None:
         """Have Home Assistant release the former recipe's trackers before the new discovery, and give it time.
@@ -507,4 +563,5 @@ def build(table: Mqtt, context: Context) -> MqttService:
             files = ", ".join(name for name in (table.ca_file, table.certificate, table.key) if name)
             raise ConfigError(f"[mqtt] {files}: cannot be used for TLS: {error}") from None
     own = Credentials(table.client_id or f"netscand-{table.site}", table.password(context.credentials), tls)
-    return MqttService(table, context, own)
+    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return MqttService(table, context, own, memory=Path(folder, "topics.json") if folder else None)

@@ -92,6 +92,10 @@ class Outbox:
         self._report = report
         self._arrived = {name: asyncio.Event() for name in senders}
         stored = store.stored
+        for name in sorted((stored.queues.keys() | stored.refused.keys()) - senders.keys()):
+            if count := len(stored.queues.get(name, ())) + len(stored.refused.get(name, ())):
+                words = f"{count} message{'s are' if count > 1 else ' is'} dropped"
+                report.error(f'channel "{name}" is no longer configured: {words}')
         # Refused messages are tried once more: the configuration may have been corrected.
         stored.queues = {name: [*stored.refused.get(name, ()), *stored.queues.get(name, ())] for name in senders}
         stored.refused = {}

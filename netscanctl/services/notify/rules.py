@@ -86,11 +86,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Return how many events wait in the rules."""
-        slots = [slot for rule in self.state.rules.values() for slot in rule.slots.values()]
-        batches = [rule.batch for rule in self.state.rules.values() if rule.batch]
-        return sum((slot.waiting is not None) + (slot.postponed is not None) for slot in slots) + sum(
-            len(batch.entries) + batch.more for batch in batches
-        )
+        return sum(rule.waiting for rule in self.state.rules.values())
 
     def start(self, networks: Iterable[Network], now: float) -> None:
         """Take the first snapshot: its devices, and those that first scans discover, are not new."""

@@ -53,6 +53,10 @@ class NotifyService:
         """Until the rules are compared with what exists."""
         senders = {name: make_sender(name, channel, context.credentials) for name, channel in channels.items()}
         self._outbox = Outbox(senders, store, context.report)
+        for name, rule in store.stored.rules.rules.items():
+            if name not in table.rules and (count := rule.waiting):
+                words = f"{count} event{'s' if count > 1 else ''} that waited {'are' if count > 1 else 'is'} dropped"
+                context.report.error(f'rule "{name}" is no longer configured: {words}')
         self._engine = Engine(table.rules, channels, Composer(table.page), store.stored.rules)
         self._channels = tuple(channels)
         self._wake = asyncio.Event()

@@ -54,6 +54,12 @@ class RuleState(msgspec.Struct, kw_only=True):
     slots: dict[str, Slot] = {}
     batch: Batch | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Return how many events wait."""
+        slots = sum((slot.waiting is not None) + (slot.postponed is not None) for slot in self.slots.values())
+        return slots + (len(self.batch.entries) + self.batch.more if self.batch else 0)
+
 
 class Rules(msgspec.Struct, kw_only=True):
     """All rules, and what they know of the networks."""
