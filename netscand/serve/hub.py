@@ -30,13 +30,6 @@ from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Bounds, Outgoing, Subscriber
 
-
-class _Entry(NamedTuple):
-    publish: Callable[[], None]
-    cursor: str | None
-    """An event's; None: it only waits for those before it."""
-
-
 HOLD = 0.005
 """Seconds of events that are published in one turn of the loop: a commit may release thousands."""
 
@@ -45,18 +38,19 @@ class DurabilityGate:
     """A queue that the history opens, event by event. Readers of the devices' state wait here too (`settled`)."""
 
     def __init__(self) -> None:
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[tuple[Callable[[], None], str | None]] = deque()
+        """What to call, and the cursor of its event; None: it only waits for those before it."""
         self._through: str | None = None
         """The last event that may be published, and was not yet."""
 
     def event(self, publish: Callable[[], None], cursor: str) -> None:
         """Hold an event until `release`."""
-        self._queue.append(_Entry(publish, cursor))
+        self._queue.append((publish, cursor))
 
     def after(self, publish: Callable[[], None]) -> None:
         """Call after the events that are held now; at once if there are none."""
         if self._queue:
-            self._queue.append(_Entry(publish, None))
+            self._queue.append((publish, None))
         else:
             publish()
 
@@ -81,12 +75,12 @@ class DurabilityGate:
             if not queue:
                 self._through = None
                 return
-            entry = queue.popleft()
-            entry.publish()
-            if entry.cursor == through:
+            publish, cursor = queue.popleft()
+            publish()
+            if cursor == through:
                 self._through = None
-                while queue and queue[0].cursor is None:
-                    queue.popleft().publish()
+                while queue and queue[0][1] is None:
+                    queue.popleft()[0]()
                 return
         asyncio.get_running_loop().call_soon(self._publish)
 
@@ -242,7 +236,7 @@ class Hub:
         """Publish an event; `body` is its JSON, encoded once (serve/encode.py)."""
         if event.kind in CHANGES_OF_LIST:
             self.list_changed()
-        if snapshots := [snapshot for snapshot in self._snapshots if snapshot.needs(event)]:
+        if self._snapshots and (snapshots := [snapshot for snapshot in self._snapshots if snapshot.needs(event)]):
             self._keep_before(event, body, snapshots)
         if self._full:
             self.stirred.set()

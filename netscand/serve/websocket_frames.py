@@ -58,7 +58,7 @@ def text(payload: bytes) -> tuple[bytes, ...]:
 
 def whole(payload: bytes) -> bytes:
     """Return a text message for a caller that writes it at once."""
-    return b"".join(text(payload))
+    return _frame(FINAL | TEXT, payload) if len(payload) <= FRAGMENT else b"".join(text(payload))
 
 
 def ping() -> bytes:

@@ -4,13 +4,29 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from netscand import protocol
-from netscand.core.model import Address, Event, EventKind, Evidence, Ip, Kind, Mac, Service, Status
+from netscand.core.model import (
+    EVIDENCE_TEXT,
+    Address,
+    Device,
+    Event,
+    EventKind,
+    Evidence,
+    Ip,
+    Kind,
+    Mac,
+    Service,
+    Status,
+)
+from netscand.core.presence import Presence, Rules
 from netscand.serve.encode import (
+    AFTER,
+    BEFORE,
     STEADY,
     Encoder,
     decoded,
@@ -169,6 +185,66 @@ def test_a_device_before_an_event_can_be_encoded(translator: Encoder, scanner: F
     device.addresses = []
     was = device_before(decoded(translator.event(Event(EventKind.OFFLINE, 0.0, LAN, device, previous=previous))))
     assert protocol.encode(was) == before
+
+
+def discovered(number: int, vendor_mac: bytes = b"\xa4\x83") -> Event:
+    at = 5.0 + number * 0.0137
+    ip, reason = Ip(bytes([10, 0, number >> 8, number & 255])), EVIDENCE_TEXT[Evidence.ARP_REPLY]
+    device = Device(
+        Mac(vendor_mac + number.to_bytes(4)), at, at, Presence(at, Rules()), status_since=at, reason=reason,
+        addresses=[Address(ip, LAN, "eth0", Evidence.ARP_REPLY, at, at)], rtt=number * 1e-5,
+    )  # fmt: skip
+    return Event(EventKind.DISCOVERED, at, LAN, device, ip, None, Evidence.ARP_REPLY, reason, None, at)
+
+
+def generally(translator: Encoder, event: Event) -> bytes:
+    return b"{" + protocol.encode(translator._event(event))[BEFORE:-AFTER] + b"}"
+
+
+def test_a_new_device_is_encoded_as_any_event(clock: Clock) -> None:
+    """What many new devices have in common is encoded once; it must make no difference to clients."""
+    translator = Encoder(clock, lambda of: 'Söhne "100 %d" & \\Co.' if of[0] == 0xA4 else None)
+    shapes = translator._shapes
+    for number in (0, 1, 7, 99, 12345, 70, 3):
+        for prefix in (b"\xa4\x83", b"\x00\x01", b"\x02\x43", b"\x52\x54"):
+            event = discovered(number, prefix)
+            assert event.device is not None
+            event.device.kind = Kind("phone", "100 %b") if number & 1 else None
+            event.device.rtt = None if number == 3 else event.device.rtt
+            assert translator.event(event) == generally(translator, event)
+    assert len(shapes) == 2 * 3  # with a vendor; unknown; randomized; of each, with a kind and without
+
+
+CHANGES: list[tuple[str, Any]] = [
+    ("hostname", "tv"), ("label", "TV"), ("known", True), ("notes", "x"), ("tags", ("a",)), ("merged", (mac(3),)),
+    ("not_same_as", (mac(3),)), ("is_self", True), ("is_gateway", True), ("is_router", True), ("is_proxy", True),
+    ("status", Status.UNKNOWN), ("reason", "another"), ("last_seen", 9.0), ("first_seen", 1.0), ("status_since", 1.0),
+    ("addresses", []), ("mac", Mac(b"\x00\x00\x5e\x00\x01\x07")),
+]  # fmt: skip
+OF_ADDRESS: list[tuple[str, Any]] = [
+    ("foreign", True), ("mac", mac(4)), ("hostname", "behind"), ("evidence", Evidence.DHCP), ("last_seen", 9.0),
+    ("network", "10.9.0.0/24@eth1"), ("ip", Ip(b"\x0a\x00\x00\x63")),
+]  # fmt: skip
+OF_EVENT: list[tuple[str, Any]] = [
+    ("other", mac(5)), ("previous", {"label": None}), ("seen_at", None), ("at", 7.0), ("address", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "name", "value"), [
+    *(("device", *each) for each in CHANGES), *(("address", *each) for each in OF_ADDRESS),
+    *(("event", *each) for each in OF_EVENT),
+])  # fmt: skip
+def test_a_new_device_with_something_special_is_encoded_with_it(
+    translator: Encoder, what: str, name: str, value: Any
+) -> None:
+    translator.event(discovered(1))
+    event = discovered(2)
+    assert event.device is not None
+    if what == "event":
+        event = event._replace(**{name: value})
+    else:
+        setattr(event.device if what == "device" else event.device.addresses[0], name, value)
+    assert translator.event(event) == generally(translator, event)
 
 
 def test_a_message_of_an_event_is_what_the_contract_encodes(translator: Encoder, scanner: FakeScanner) -> None:
