@@ -14,9 +14,6 @@ from netscand.core.limits import may_change
 from netscand.core.model import Device, Event, EventKind, Kind, Mac, Observation, Service, chosen_kind
 from netscand.core.ratelimit import KIND_CHANGES, Budgets
 
-LONGEST_PREFIX = 5
-"""Bytes of a MAC that its vendor depends on."""
-
 MOST_SERVICES = 12
 """Maximum services that are kept of a device; the oldest is dropped."""
 
@@ -185,7 +182,7 @@ class DeviceKinds:
     def __init__(self, budgets: Budgets, vendor: Callable[[Mac], str | None]) -> None:
         self._budgets = budgets
         self._vendor = vendor
-        self._by_mac = lru_cache(maxsize=1024)(self._of_prefix)
+        self._by_mac = lru_cache(maxsize=1024)(_by_prefix)
         self.due: set[Mac] = set()
         """Devices whose kind may have changed without a frame from them, such as a new gateway."""
         self._refused: set[Mac] = set()
@@ -198,6 +195,8 @@ class DeviceKinds:
 
     def note(self, device: Device, seen: Observation) -> bool:
         """Keep the evidence of a frame; return whether the kind may change by it."""
+        if not (seen.services or seen.vendor_class or seen.parameters):
+            return device.mac in self._refused
         services = with_services(device.services, seen.services) if seen.services else device.services
         client = seen.vendor_class or device.dhcp_vendor_class, seen.parameters or device.dhcp_parameters
         if services != device.services or client != (device.dhcp_vendor_class, device.dhcp_parameters):
@@ -211,7 +210,7 @@ class DeviceKinds:
         if self.due:
             self.due.discard(device.mac)
         was = device.kind
-        if device.is_self or chosen_kind(device) is not None:
+        if device.is_self or (was is not None and chosen_kind(device) is not None):
             return None
         now = self.of(device)
         if now == was or (now is not None and was is not None and now.name == was.name):
@@ -233,21 +232,21 @@ class DeviceKinds:
         """Return the kind of a device by its evidence alone."""
         evidence = device.hostname or device.services or device.dhcp_vendor_class or device.dhcp_parameters
         if not evidence and not device.is_gateway:
-            return self._by_mac(device.mac[:LONGEST_PREFIX])
+            return self._by_mac(device.mac[:3], self._vendor(device.mac))
         names = (*((device.hostname,) if device.hostname else ()), *device.other_names.values())
         return identify(
             Clues(device.mac, self._vendor(device.mac), names, device.dhcp_vendor_class, device.dhcp_parameters,
                   device.services, device.is_gateway)
         )  # fmt: skip
 
-    def _of_prefix(self, prefix: bytes) -> Kind | None:
-        mac = Mac(prefix.ljust(6, b"\0"))
-        return identify(Clues(mac, self._vendor(mac)))
-
     def forget(self, mac: Mac) -> None:
         """Forget a device."""
         self.due.discard(mac)
         self._refused.discard(mac)
+
+
+def _by_prefix(prefix: bytes, vendor: str | None) -> Kind | None:
+    return identify(Clues(Mac(prefix.ljust(6, b"\0")), vendor))
 
 
 def with_services(known: tuple[Service, ...], seen: Iterable[Service]) -> tuple[Service, ...]:

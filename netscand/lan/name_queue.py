@@ -106,6 +106,10 @@ class _NetworkQueue:
         self._entries[lookup.mac] = waiting
         return None
 
+    def refuses(self, mac: Mac) -> bool:
+        """Return whether there is no room for the first query of a device."""
+        return bool(self._full) and 2 * self._urgency(mac) in self._full and mac not in self._entries
+
     def take(self, now: float, most: int) -> list[Lookup]:
         strangers: list[_Waiting] = []
         for waiting in [each for each in self._strangers if each.due <= now]:
@@ -168,6 +172,11 @@ class NameQueue:
         if queue is None:
             queue = self._queues[lookup.network] = _NetworkQueue(self._urgency)
         return queue.put(_Waiting(due, next(self._numbers), lookup))
+
+    def refuses(self, network: str, mac: Mac) -> bool:
+        """Return whether `put` would drop the first query of a device on a network."""
+        queue = self._queues.get(network)
+        return queue is not None and queue.refuses(mac)
 
     async def get(self, most: int = 1) -> list[list[Lookup]]:
         """Return at most `most` lookups of each network, as soon as any is due; yields to the loop first."""
@@ -288,13 +297,17 @@ class Names:
         if now < self._next_round.get(key, now):
             return
         self._next_round.pop(key, None)
+        queues = (self._for_mdns,) if is_link_local(ip) else (self._for_dns, self._for_mdns)
+        if queues[0].refuses(network.id, mac) and queues[-1].refuses(network.id, mac):  # when it is seen again
+            for _ in queues:
+                self._refused(network.id)
+            return
         if len(self._next_round) >= MOST_REMEMBERED:
             self._next_round.popitem(last=False)
         self._next_round[key] = now + ROUND_APART
         lookup = Lookup(mac, ip, network.id)
-        if not is_link_local(ip):
-            self._wait(self._for_dns, now + SETTLE, lookup)
-        self._wait(self._for_mdns, now + SETTLE, lookup)
+        for queue in queues:
+            self._wait(queue, now + SETTLE, lookup)
 
     def restart_rounds(self) -> None:
         """Forget when devices were looked up, so that `request_name` looks all of them up."""

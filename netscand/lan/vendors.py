@@ -57,10 +57,16 @@ class Vendors:
         self._names, self._rows = _load()
         libraries.return_memory()
         self._of_prefix = lru_cache(maxsize=REMEMBERED)(self._look_up)
+        longer = ((width, rows) for width, rows in self._rows.items() if width > 24)
+        self._divided = {row >> _OFFSET_BITS + width - 24 for width, rows in longer for row in rows}
+        """Prefixes of 24 bits that several vendors share."""
 
     def of(self, mac: Mac) -> str | None:
         """Return the vendor's full name; None if it is unknown, and for a locally administered (randomised) MAC."""
-        return None if mac[0] & _LOCAL else self._of_prefix(mac[:LONGEST_PREFIX])
+        if mac[0] & _LOCAL:
+            return None
+        is_divided = int.from_bytes(mac[:3]) in self._divided
+        return self._of_prefix(mac[:LONGEST_PREFIX] if is_divided else mac[:3])
 
     def _look_up(self, prefix_bytes: bytes) -> str | None:
         number = int.from_bytes(prefix_bytes.ljust(6, b"\0"))
