@@ -229,10 +229,11 @@ class Engine:
             self._look_up(event.device, network, names)
 
     def _look_up(self, device: Device, network: Network, names: NameResolver) -> None:
-        if device.ip is None or network.excludes(device.ip) or network.is_foreign(device.ip):
+        ip = device.ip
+        if ip is None or (network.excluded and network.excludes(ip)) or network.is_foreign(ip):
             return
-        if self.missing_sources(device.mac):
-            names.request_name(device.mac, device.ip, network)
+        if self._inventory.claims.host_names.missing_sources(device):
+            names.request_name(device.mac, ip, network)
 
     def missing_sources(self, mac: Mac) -> tuple[str, ...]:
         """Return the sources in which a device's name may still be looked up."""
@@ -482,8 +483,9 @@ class Engine:
         self._planner.on_event(event)
         body = self._encode(event)
         self._hub.publish(self._history.append(event, body), event, body)
-        for of_person in self._inventory.people.after(event):
-            self._publish(of_person)
+        if self._inventory.people:
+            for of_person in self._inventory.people.after(event):
+                self._publish(of_person)
 
     # ---- what clients get (serve/ports.py) ----------------------------------------------------------------------
 

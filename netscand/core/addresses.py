@@ -9,7 +9,6 @@ from netscand.core.conflicts import Conflicts
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
 from netscand.core.foreign_addresses import is_outside, may_have_foreign, to_replace
 from netscand.core.limits import is_resident, may_change
-from netscand.core.mac_ranges import is_virtual_router
 from netscand.core.model import (
     EVIDENCE_TEXT,
     Address,
@@ -27,9 +26,9 @@ from netscand.core.presence import NEW_PATIENCE
 from netscand.core.ranges import Runs, spans
 from netscand.core.ratelimit import ADDRESSES, Budgets
 from netscand.core.relayed_names import MANY
-from netscand.core.shared_addresses import MOST_ADDRESSES, OwnClaims, Proxies, SharedHosts
+from netscand.core.shared_addresses import MOST_ADDRESSES, OwnClaims, Proxies, SharedHosts, give_ips, is_proxied
 from netscand.core.stale_addresses import STALE, choose_main, is_temporary_address, keep_main, rank_to_keep, stale
-from netscand.core.status import StatusCounts
+from netscand.core.status import StatusCounts, is_online
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
 # The device that holds each address of each network; conflicts, moves and other events about that.
@@ -171,6 +170,16 @@ class Addresses:
         ip = seen.ip
         if ip is None:
             return ()
+        if len(device.addresses) == 1 and not (
+            device.is_proxy or seen.evidence is Evidence.PROXIED or self.disputes.open
+        ):
+            only = device.addresses[0]
+            if only.ip == ip and only.network == network.id and self.holder(network.id, ip) is device:  # nearly always
+                if seen.at > only.last_seen:
+                    only.evidence, only.last_seen, only.mac = seen.evidence, seen.at, seen.merged_mac
+                if answers:
+                    only.answered = seen.at
+                return ()
         disputed = self._observe(device, seen, ip, network)
         if answers:
             address = device.address_at(network.id, ip)
@@ -179,6 +188,20 @@ class Addresses:
             elif len(ip) == 4:
                 self._proxies.answered(device, ip, seen.at)
         return disputed
+
+    def take_free(self, device: Device, seen: Observation, network: Network, *, answers: bool) -> bool:
+        """Give a new device, not counted yet, its IPv4 address, if no device holds it; return False in other cases."""
+        ip, holders = seen.ip, self._holders.get(network.id)
+        if ip is None or holders is None or ip in holders or len(ip) != 4 or network.is_outside(ip):
+            return False
+        if seen.evidence is Evidence.PROXIED or seen.via or self.disputes.open or self.guards.at(network, ip):
+            return False
+        address = Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at)
+        address.main_since, address.mac = seen.at, seen.merged_mac
+        address.answered = seen.at if answers else -inf
+        device.addresses.append(address)
+        holders[ip] = device
+        return True
 
     def report_claim(self, seen: Observation, network: Network, device: Device | None) -> tuple[Event, ...]:
         """Publish a claim to an address that the claimant does not get.
@@ -222,14 +245,14 @@ class Addresses:
         made-up MACs), the holder must be a resident. A lease that a DHCP server grants is no claim.
         """
         old, is_lease = self.holder(network.id, ip), seen.joining and seen.evidence is Evidence.PROXIED
-        if old is None or old.mac == seen.mac or is_lease or _is_proxied(old, ip):
+        if old is None or old.mac == seen.mac or is_lease or is_proxied(old, ip):
             return None
         counts = is_resident(old, seen.at) or (old.confirmed and (claimant is not None or seen.via is not None))
-        return old if counts and _is_online(old, seen.at) else None
+        return old if counts and is_online(old, seen.at) else None
 
     def is_urgent(self, seen: Observation, network: Network) -> bool:
         """Return whether an observation claims a guarded address for another MAC; such a claim is published at once."""
-        if seen.ip is None:
+        if seen.ip is None or self.guards.at(network, seen.ip) is None:
             return False
         guard, holder = self._guarded_holder(seen, network, seen.ip)
         if guard is None or holder is None:
@@ -366,7 +389,7 @@ class Addresses:
             if guard.router is not None:  # a router that is not offline defends its address even while silent
                 in_conflict = in_conflict or old.status is not Status.OFFLINE
             return self._judge_claim(device, seen, network, ip, old, guard, in_conflict, since)
-        if _is_proxied(old, ip):
+        if is_proxied(old, ip):
             return Dispute(in_conflict=True, takes=True, reason=None)
         if self._is_settled(device, seen, network, ip, old):
             return Dispute(in_conflict=True, takes=False, reason=None, waits=True)
@@ -375,7 +398,7 @@ class Addresses:
             can_probe = network.own6 is not None if len(ip) == 16 else not network.excludes(ip)
             if can_probe and self.disputes.open_question(seen, ip, network, device, old):
                 return Dispute(in_conflict=True, takes=False, reason=None, waits=True)
-            in_conflict = silent <= CONFLICT_WITHIN or _is_online(old, at)
+            in_conflict = silent <= CONFLICT_WITHIN or is_online(old, at)
         return self._judge_claim(device, seen, network, ip, old, None, in_conflict, since)
 
     def _is_settled(self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device) -> bool:
@@ -468,25 +491,12 @@ class Addresses:
         for each in both:
             if device.address_at(network.id, each) is None:
                 self._append(device, each, seen, network, keeps_main=True)
-        self._give_each_its_ip(network, (old, device), both, now)
+        give_ips(network, (old, device), both, now)
         if not is_new:
             return ()
         shared = " and ".join(str(ip_address(each)) for each in both[:MOST_NAMED])
         reason = f"{old.mac.hex(':')} and {device.mac.hex(':')} both answer at {shared}: one host"
         return (self._event(EventKind.SAME_HOST, device, seen, network, previous=before, other=old, reason=reason),)
-
-    @staticmethod
-    def _give_each_its_ip(network: Network, pair: tuple[Device, Device], both: list[Ip], now: float) -> None:
-        """Give two devices of one host different `ip`s; the virtual MAC of a gateway gets the gateway's address."""
-        keeps, yields = pair if not is_virtual_router(pair[1].mac) else pair[::-1]
-        if is_virtual_router(keeps.mac) and network.gateway is not None:
-            gateway = keeps.address_at(network.id, network.gateway)
-            if gateway is not None:
-                gateway.main_since = now
-        if yields.ip == keeps.ip:
-            main = next((yields.address_at(network.id, each) for each in both if each != keeps.ip), None)
-            if main is not None:
-                main.main_since = now
 
     def _settle(
         self, device: Device, seen: Observation, network: Network, ip: Ip, dispute: Dispute | None,
@@ -586,13 +596,4 @@ def _before(device: Device) -> Mapping[str, object]:
 def _is_there(holder: Device, address: Address | None, now: float) -> bool:
     """Return whether a device is online by its own patience, and was last seen at this address."""
     there = address is not None and holder.last_seen - address.last_seen <= CONFLICT_WITHIN
-    return there and _is_online(holder, now)
-
-
-def _is_online(device: Device, now: float) -> bool:
-    return device.status is Status.ONLINE and now - device.last_seen <= device.presence.patience
-
-
-def _is_proxied(holder: Device, ip: Ip) -> bool:
-    """Return whether an address is one that a proxy answers for, not its own (the first one that it had)."""
-    return holder.is_proxy and ip != next((address.ip for address in holder.addresses if len(address.ip) == 4), None)
+    return there and is_online(holder, now)

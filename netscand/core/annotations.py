@@ -76,5 +76,5 @@ def is_annotated(device: Device) -> bool:
         device.has_person
         or bool(device.label or device.known or device.notes or device.tags or device.merged or device.not_same_as)
         or device.presence.chosen is not None
-        or chosen_kind(device) is not None
+        or (device.kind is not None and chosen_kind(device) is not None)
     )

@@ -71,7 +71,7 @@ class Guards:
 
     def at(self, network: Network, ip: Ip) -> Guard | None:
         """Return the guard of an address; None if it is not guarded."""
-        if self.is_ours(network, ip):
+        if ip in self._ours.get(network.index, ()):
             return Guard(OWN_CLAIMS, network.id)
         if ip == network.gateway:
             return Guard(GATEWAY_CLAIMS, network.id)

@@ -346,18 +346,21 @@ class DueChecks:
 
     def record_sent(self, probe: Probe, now: float) -> None:
         """Note that a probe was really sent."""
-        self._candidates.record_sent(self._primary(probe.mac))
+        if self._candidates:
+            self._candidates.record_sent(self._primary(probe.mac))
         if self.shared_lans:
             self.shared_lans.record_sent(probe, now)
         device = self._target_of(probe)
-        if device is not None and probe.presence_of is not None:
+        if device is None:
+            return
+        if probe.presence_of is not None:
             record_probe(device, probe, now)
         if probe.additional:
             return
         scanned = probe.mac is None and probe.presence_of is None
-        if device is not None and scanned and not has_answered(device, probe.network.id, probe.ip):
+        if scanned and not has_answered(device, probe.network.id, probe.ip):
             return  # a scan looks for any device: silence at an address that this one may have left proves nothing
-        if device is not None and not device.is_self:
+        if not device.is_self:
             self.outage.record_probe_sent(probe.network.id, device.mac, now)
             device.presence.record_sent(now, broadcast=probe.mac is None or probe.as_request)
             self._schedule(device)
@@ -385,7 +388,7 @@ class DueChecks:
         return self.devices.get(mac) if mac else self.addresses.holder(probe.network.id, probe.ip)
 
     def _primary(self, mac: Mac | None) -> Mac | None:
-        return mac and self.merged.primary(mac)
+        return self.merged.primary(mac) if mac and self.merged else mac
 
     def _schedule(self, device: Device) -> None:
         due = inf

@@ -134,7 +134,7 @@ class Inventory(DueChecks):
         if device is None or device.is_self:
             return ()
         changed = seen.evidence is not Evidence.PROXIED and self.kinds.note(device, seen)
-        mine = {event.kind for event in events if event.device is device}
+        mine = [event.kind for event in events if event.device is device]
         is_new = EventKind.DISCOVERED in mine
         if not (changed or is_new or EventKind.RENAMED in mine or device.mac in self.kinds.due):
             return ()
@@ -258,7 +258,7 @@ class Inventory(DueChecks):
         else:
             joined, unprobed = seen.joining or seen.evidence in JOINING, device.mac in network.children
             device.presence.record_activity(at, joined=joined, unprobed=unprobed)
-        recovered = evicted_events + self._end_outage(network, seen)
+        recovered = evicted_events + (self._end_outage(network, seen) if self.outage.silent(network.id) else ())
         is_unknown = device.status is Status.UNKNOWN
         if device.status is Status.ONLINE or (is_unknown and self._stays_unknown(device, network, at)):
             disputed = self.addresses.observe(device, seen, network, answers=rtt is not None)
@@ -317,7 +317,6 @@ class Inventory(DueChecks):
         previous = self._take_annotations(annotated, device) if annotated is not None else None
         grant_share(self.budgets, device, seen.at)
         self.devices[seen.mac] = device
-        self.counts.add(device)
         evicted = None
         device.rtt = rtt
         if is_unsolicited(seen):
@@ -326,13 +325,15 @@ class Inventory(DueChecks):
             self._limits.confirm(device)
         else:
             evicted = self._limits.add(device)
-        disputed = self.addresses.observe(device, seen, network, answers=answers)
+        is_free = self.addresses.take_free(device, seen, network, answers=answers)
+        disputed = () if is_free else self.addresses.observe(device, seen, network, answers=answers)
+        self.counts.add(device)
         self._schedule(device)
         found = Event(
             EventKind.DISCOVERED, seen.at, network.id, device, seen.ip, None, seen.evidence, device.reason,
             previous, seen.at,
         )  # fmt: skip
-        recovered = self._end_outage(network, seen)
+        recovered = self._end_outage(network, seen) if self.outage.silent(network.id) else ()
         if evicted:
             evicted_events.append(self.forget(evicted, seen.at, NO_ROOM))
         return (*recovered, *evicted_events, found, *disputed)

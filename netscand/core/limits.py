@@ -327,12 +327,13 @@ class AdmissionLimits:
 
     def confirm(self, device: Device) -> None:
         """Count a device as one that answered us, if there is room."""
-        if not self.has_room(device.interface):
+        here = self._counts_of(device.interface)
+        if len(here.confirmed) >= MOST_CONFIRMED:
             return
         for counts in self._by_interface.values():
             counts.unconfirmed.pop(device.mac, None)
         device.confirmed = True
-        self._counts_of(device.interface).confirmed[device.mac] = device
+        here.confirmed[device.mac] = device
 
     def remove(self, device: Device) -> None:
         """Stop counting a device."""

@@ -187,6 +187,14 @@ class Network:
     """The same for gateways."""
     probed: bool = True
     """Devices can be probed; False in a replay of a capture by a program that did not probe them."""
+    prefix: int = field(init=False, repr=False, compare=False)
+    """Network address of `cidr`."""
+    mask: int = field(init=False, repr=False, compare=False)
+    """Netmask of `cidr`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", int(self.cidr.network_address))
+        object.__setattr__(self, "mask", int(self.cidr.netmask))
 
     @property
     def ours(self) -> frozenset[Ip]:
@@ -214,7 +222,7 @@ class Network:
 
     def is_outside(self, ip: Ip) -> bool:
         """Return whether an address is one of IPv4 and not in `cidr`."""
-        return len(ip) == 4 and int.from_bytes(ip) & int(self.cidr.netmask) != int(self.cidr.network_address)
+        return len(ip) == 4 and int.from_bytes(ip) & self.mask != self.prefix
 
     def is_ours(self, ip: Ip) -> bool:
         """Return whether an address lies in a prefix of this host's own addresses; link-local ones do not count."""

@@ -74,8 +74,15 @@ class NetworkTable:
         A device without an address is probed where it answered until another device took that address.
         """
         best: ProbeTarget | None = None
+        addresses = device.addresses
+        if len(addresses) == 1:  # as nearly all have
+            address = addresses[0]
+            network = self.probe_network(address)
+            if network is not None and device.mac not in network.children:
+                return network, address
+            addresses = []
         rank = (False, -inf)
-        for address in device.addresses:
+        for address in addresses:
             network = self.probe_network(address)
             if network is None or device.mac in network.children:
                 continue
@@ -100,15 +107,12 @@ class NetworkTable:
 
         Another station can fake this only if it receives our requests.
         """
-        best = max(
-            (
-                address
-                for address in device.addresses
-                if address.network == on or (on is None and self.probe_network(address))
-            ),
-            key=lambda address: address.answered,
-            default=None,
-        )
+        best = None
+        for address in device.addresses:
+            if (best is None or address.answered > best.answered) and (
+                address.network == on or (on is None and self.probe_network(address))
+            ):
+                best = address
         if best is None or best.answered == -inf:
             return None
         network = self.probe_network(best)
@@ -154,7 +158,7 @@ class NetworkTable:
         table: dict[int, list[tuple[int, int, Network]]] = {}
         for network in self._networks.values():
             if network.state in SCANNED:
-                row = (int(network.cidr.network_address), int(network.cidr.netmask), network)
+                row = (network.prefix, network.mask, network)
                 table.setdefault(network.index, []).append(row)
         # The longest prefix first, so that an address in two nested networks belongs to the inner one.
         self._at = {index: tuple(sorted(rows, key=lambda row: -row[1])) for index, rows in table.items()}

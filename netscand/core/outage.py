@@ -222,7 +222,7 @@ class OutageDetector:
 
     def record_probe_sent(self, network: str, mac: Mac, now: float) -> None:
         """Note that a probe of a device was sent."""
-        inquiry = self._inquiries.get(network)
+        inquiry = self._inquiries.get(network) if self._inquiries else None
         if inquiry is not None and mac in inquiry.unsent:
             inquiry.unsent.remove(mac)
             inquiry.sent_at = now

@@ -390,14 +390,14 @@ class Planner:
         if seen.evidence is Evidence.PROXIED and not (seen.solicited and is_virtual(seen.mac)):
             return None
         rtt = None
-        answers = seen.solicited or seen.evidence is Evidence.ARP_REPLY
+        answers = seen.evidence is Evidence.ARP_REPLY or seen.solicited
         probe = schedule.outstanding.get(seen.ip) if answers else None
         if probe is not None and probe.mac in (None, seen.mac):  # a probe of another device confirms nothing
             rtt = probe.answer(seen.mac, seen.at)
             if rtt is not None and probe.others is None:
                 schedule.sample(rtt)
-            device = self._inventory.merged.primary(seen.mac)
             if rtt is not None and len(seen.ip) == 4:  # an unsolicited frame ends no scan: it is easily faked
+                device = self._inventory.merged.primary(seen.mac)
                 self.next_at = min(self.next_at, self._running.record_reply(network.id, seen.ip, device, seen.at))
         return rtt
 
@@ -502,7 +502,8 @@ class Planner:
         if probe.network.id in self._busy:
             return now + BUSY_FOR
         schedule = self._schedules[probe.network.id]
-        buckets = [schedule.rate or self._rate]
+        rate = schedule.rate or self._rate
+        buckets = [rate] if rate.rate else []
         if probe.mac is None and not fast:
             buckets.append(schedule.background or self._background)
         elif probe.mac is None and schedule.requested is not None:

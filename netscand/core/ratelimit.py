@@ -145,7 +145,9 @@ class Budgets:
         """Return whether `spender` may cause so many units at `now` (monotonic seconds); if so, spend them."""
         buckets, key = self._bucket(budget, spender, now)
         at_once, per_second = self._size(budget, spender)
-        full_at = max(now, buckets.get(key, now))
+        full_at = buckets.get(key, now)
+        if full_at < now:
+            full_at = now
         if (full_at - now) * per_second + units > at_once + ROUNDING:
             self.refuse(budget, now)
             return False
@@ -181,15 +183,17 @@ class Budgets:
 
     def _size(self, budget: Budget, spender: Hashable) -> tuple[float, float]:
         at_once, per_second = budget.for_each_address
-        if not at_once and not per_second:
+        addresses = self.addresses.get(spender) if per_second else None
+        if not addresses:
             return budget.at_once, budget.per_second
-        addresses = self.addresses.get(spender, 0)
         return max(budget.at_once, at_once * addresses), max(budget.per_second, per_second * addresses)
 
     def _bucket(self, budget: Budget, spender: Hashable, now: float) -> tuple[OrderedDict[Hashable, float], Hashable]:
         """Return the buckets of a budget, and the key of the spender's bucket."""
-        buckets = self._full_at.setdefault(budget.name, OrderedDict())
-        if spender in buckets:
+        buckets = self._full_at.get(budget.name)
+        if buckets is None:
+            buckets = self._full_at[budget.name] = OrderedDict()
+        elif spender in buckets:
             return buckets, spender
         for key in [key for key in islice(buckets, EXAMINED) if buckets[key] <= now]:
             del buckets[key]

@@ -141,10 +141,13 @@ class Part:
         return self._find(index, mac)
 
     def _answer(self, index: int) -> None:
-        if self._state[index] != ANSWERED:
-            self._settle(index)
+        before = self._state[index]
+        if before != ANSWERED:
             self._state[index] = ANSWERED
             self._answered += 1
+            if before != SETTLED:
+                self.settled += 1
+                self.done += 1
 
     def _find(self, index: int, mac: Mac) -> bool:
         """Count a device as found at an address; return whether this scan had not found it before."""
@@ -183,7 +186,7 @@ class Part:
 
     def _walk(self, inventory: Inventory, attempt: int, *, known: bool | None) -> Walk:
         """Probe each address once. `known`: only those of online devices (True), or only the others (False)."""
-        network_id, base, state = self.network.id, self._base, self._state
+        network_id, base, state, offsets = self.network.id, self._base, self._state, self.offsets
         skipped = 0
         for i in self._window:
             index = self._order.at(i)
@@ -193,7 +196,7 @@ class Part:
                 yield None
             if tried > attempt:  # SETTLED too
                 continue
-            ip = Ip((base + self.offsets[index]).to_bytes(4))
+            ip = Ip((base + offsets[index]).to_bytes(4))
             device = self._known.get(index) or inventory.addresses.holder(network_id, ip)
             online = device is not None and device.status is Status.ONLINE
             if known is not None and online is not known:
@@ -220,7 +223,8 @@ class Part:
             state[index] = attempt + 1
             self._last_sent = self.now
             # Every second try is a broadcast: the address may have another holder by now.
-            inventory.contested.record_sent(network_id, ip)
+            if inventory.contested:
+                inventory.contested.record_sent(network_id, ip)
             if online and device is not None:
                 self._known[index] = device
             by_unicast = device is not None and online and self._thorough and attempt % 2 == 0
@@ -303,12 +307,13 @@ class Outstanding:
     def answer(self, mac: Mac, at: float) -> float | None:
         """Note the answer of a device; return its round trip in seconds, None if it is late or not its first."""
         rtt = max(0.0, at - self.at)
+        if self.first is None and rtt <= ANSWER_WITHIN:
+            self.first = mac
+            return rtt
         others = self.others or ()
         if rtt > ANSWER_WITHIN or mac == self.first or mac in others or len(others) >= MOST_ANSWERS - 1:
             return None
-        if self.first is None:
-            self.first = mac
-        elif self.others is None:
+        if self.others is None:
             self.others = {mac}
         else:
             self.others.add(mac)

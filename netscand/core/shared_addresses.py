@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from math import inf
 
+from netscand.core.mac_ranges import is_virtual_router
 from netscand.core.model import Device, Ip, Mac, Network, Status
 from netscand.core.ratelimit import DAY, HOUR
 
@@ -150,3 +151,21 @@ class Proxies:
     @staticmethod
     def _is_proxy(device: Device, where: set[Ip]) -> bool:
         return len(where) + sum(len(address.ip) == 4 for address in device.addresses) > MOST_ADDRESSES
+
+
+def give_ips(network: Network, pair: tuple[Device, Device], both: list[Ip], now: float) -> None:
+    """Give two devices of one host different `ip`s; the virtual MAC of a gateway gets the gateway's address."""
+    keeps, yields = pair if not is_virtual_router(pair[1].mac) else pair[::-1]
+    if is_virtual_router(keeps.mac) and network.gateway is not None:
+        gateway = keeps.address_at(network.id, network.gateway)
+        if gateway is not None:
+            gateway.main_since = now
+    if yields.ip == keeps.ip:
+        main = next((yields.address_at(network.id, each) for each in both if each != keeps.ip), None)
+        if main is not None:
+            main.main_since = now
+
+
+def is_proxied(holder: Device, ip: Ip) -> bool:
+    """Return whether an address is one that a proxy answers for, not its own (the first one that it had)."""
+    return holder.is_proxy and ip != next((address.ip for address in holder.addresses if len(address.ip) == 4), None)

@@ -30,9 +30,10 @@ class StatusCounts:
     def add(self, device: Device) -> None:
         """Count a device from now on."""
         if device.counted is None and not device.is_self:
-            device.counted = ()
-            self.total[_column(device.status)] += 1
-            self.place(device)
+            column = _column(device.status)
+            self.total[column] += 1
+            device.counted = self._names(device.addresses)
+            self._move(device.counted, None, column)
 
     def remove(self, device: Device) -> None:
         """Count a device no longer."""
@@ -141,6 +142,11 @@ class StatusCounts:
                 if not any(counts):
                     del self.by_network[name]
                     self._alone.pop(name, None)
+
+
+def is_online(device: Device, now: float) -> bool:
+    """Return whether a device is online by its own patience."""
+    return device.status is ONLINE and now - device.last_seen <= device.presence.patience
 
 
 def _column(status: Status) -> int:

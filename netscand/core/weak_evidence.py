@@ -46,6 +46,10 @@ class ProbeCandidates:
         self._budgets = budgets
         self._waiting: OrderedDict[Mac, None] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Return whether any device waits for its probe."""
+        return bool(self._waiting)
+
     def __contains__(self, mac: object) -> bool:
         """Return whether a device waits for its probe."""
         return mac in self._waiting

@@ -44,6 +44,9 @@ AT_THE_END = 10_000
 """Devices that are written when the daemon stops: a tenth of a second."""
 
 
+MERGES, FORGOTTEN = frozenset((EventKind.MERGED, EventKind.SPLIT)), EventKind.FORGOTTEN
+
+
 class DeviceRows:
     """Table of the devices, kept up to date.
 
@@ -99,11 +102,12 @@ class DeviceRows:
 
     def note(self, kind: EventKind, mac: Mac) -> None:
         """Take an event: the row of its device is no longer up to date."""
-        self._absent.pop(mac, None)
-        if kind in (EventKind.MERGED, EventKind.SPLIT):  # no event shows what an undo needs
+        if self._absent:
+            self._absent.pop(mac, None)
+        if kind in MERGES:  # no event shows what an undo needs
             self._people_changed = True
             self._soon.set()
-        if kind is EventKind.FORGOTTEN:
+        if kind is FORGOTTEN:
             self._people_changed = True
             self._changed.discard(mac)
             self._gone.add(mac)

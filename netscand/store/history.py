@@ -107,7 +107,7 @@ class History(Answers):
         self._through = 0
         self._handover_due = False
         self._pending: deque[tuple[int, str]] = deque()
-        """Events that wait for their commit, with their cursors."""
+        """The last event of each batch that waits for its commit, with its cursor."""
         self._timer: asyncio.TimerHandle | None = None
         self._pings: dict[object, asyncio.Future[None]] = {}
         self._device_rows = DeviceRows(
@@ -235,14 +235,12 @@ class History(Answers):
                 self._device_rows.note(event.kind, event.device.mac)
             if event.person is not None:
                 self._device_rows.note_people()
-        cursor = self.cursor
-        self._pending.append((self._sequence, cursor))
         self._through = self._sequence
         if not self._handover_due:
             self._handover_due = True
             assert self._loop is not None
             self._loop.call_soon(self.flush)
-        return cursor
+        return self.cursor
 
     def _check_clock(self, now: float, sequence: int) -> None:
         """Record that the wall clock was set before event `sequence`, unless the machine only slept."""
@@ -290,7 +288,9 @@ class History(Answers):
         shifts, self._shifts = self._shifts, []
         events = Events(rows, self._through, self._fresh_epoch, shifts)
         self._fresh_epoch = ""
-        if self._slow or len(self._pending) > len(rows):
+        waits = self._slow or bool(self._pending)
+        self._pending.append((self._through, f"{self._epoch}-{self._through}"))
+        if waits:
             self._writer.put(events)
         elif report := self._writer.put_and_wait(events):
             self._on_report(report)

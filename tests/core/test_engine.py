@@ -1,7 +1,9 @@
 """The engine: order, sequence, and interfaces that refuse to send."""
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv6Address
 from math import inf
@@ -33,6 +35,7 @@ from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.engine import Engine, Numbers
 from netscand.lan import name_queue
+from netscand.serve.encode import Encoder
 from tests.core.world import ip, mac, network
 
 
@@ -383,3 +386,50 @@ def test_a_lookup_dropped_from_a_full_queue_comes_again(
     house.now += 1
     house.engine.observe([house.seen(0, "10.0.0.10")])
     assert {key[0] for key in asker._next_round} == {mac(3), mac(4), mac(0)}
+
+
+MOST_CALLS, MOST_CALLS_AGAIN = 110, 58
+"""Calls of functions in Python for each device of a large scan, in the engine and the encoder: when it is found, and
+when it answers once more. They were 148 and 62 before docs/adr/0088."""
+
+
+def test_a_device_that_a_scan_finds_costs_few_calls() -> None:
+    """Calls are exact where times are not: what each answer costs adds up in a network of 65,533 devices."""
+    house = EngineView(Pace(rate=0.0, tries=1))
+    house.engine.set_networks([network("10.0.0.0/22")])
+    house.engine._encode = Encoder(lambda: 1.7e9, lambda mac: None).event
+    house.turn(2.0)
+    counts = []
+    for _ in range(2):
+        house.now += 6.0
+        house.cable.frames.clear()
+        house.engine.scan_now([])
+        with counted() as calls:
+            house.turn(0.001)
+            while house.planner.scanning:
+                answers, house.cable.frames = house.cable.frames, []
+                house.engine.observe([
+                    Observation(house.now, 2, mac(int.from_bytes(probe.ip[1:])), probe.ip, Evidence.ARP_REPLY)
+                    for probe in answers
+                ])  # fmt: skip
+                house.turn(0.001)
+        counts.append(calls[0] / len(house.engine.devices))
+    assert len(house.engine.devices) >= 1000
+    assert counts[0] <= MOST_CALLS
+    assert counts[1] <= MOST_CALLS_AGAIN
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """Count the calls of functions in Python within the block."""
+    calls = [0]
+
+    def count(frame: object, what: str, argument: object) -> None:
+        calls[0] += what == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(before)

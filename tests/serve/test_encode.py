@@ -4,7 +4,6 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -215,17 +214,17 @@ def test_a_new_device_is_encoded_as_any_event(clock: Clock) -> None:
     assert len(shapes) == 2 * 3  # with a vendor; unknown; randomized; of each, with a kind and without
 
 
-CHANGES: list[tuple[str, Any]] = [
+CHANGES: list[tuple[str, object]] = [
     ("hostname", "tv"), ("label", "TV"), ("known", True), ("notes", "x"), ("tags", ("a",)), ("merged", (mac(3),)),
     ("not_same_as", (mac(3),)), ("is_self", True), ("is_gateway", True), ("is_router", True), ("is_proxy", True),
     ("status", Status.UNKNOWN), ("reason", "another"), ("last_seen", 9.0), ("first_seen", 1.0), ("status_since", 1.0),
     ("addresses", []), ("mac", Mac(b"\x00\x00\x5e\x00\x01\x07")),
 ]  # fmt: skip
-OF_ADDRESS: list[tuple[str, Any]] = [
+OF_ADDRESS: list[tuple[str, object]] = [
     ("foreign", True), ("mac", mac(4)), ("hostname", "behind"), ("evidence", Evidence.DHCP), ("last_seen", 9.0),
     ("network", "10.9.0.0/24@eth1"), ("ip", Ip(b"\x0a\x00\x00\x63")),
 ]  # fmt: skip
-OF_EVENT: list[tuple[str, Any]] = [
+OF_EVENT: list[tuple[str, object]] = [
     ("other", mac(5)), ("previous", {"label": None}), ("seen_at", None), ("at", 7.0), ("address", None),
 ]  # fmt: skip
 
@@ -235,15 +234,16 @@ OF_EVENT: list[tuple[str, Any]] = [
     *(("event", *each) for each in OF_EVENT),
 ])  # fmt: skip
 def test_a_new_device_with_something_special_is_encoded_with_it(
-    translator: Encoder, what: str, name: str, value: Any
+    translator: Encoder, what: str, name: str, value: object
 ) -> None:
     translator.event(discovered(1))
     event = discovered(2)
-    assert event.device is not None
+    device = event.device
+    assert device is not None
     if what == "event":
-        event = event._replace(**{name: value})
+        event = Event(*({**event._asdict(), name: value}).values())
     else:
-        setattr(event.device if what == "device" else event.device.addresses[0], name, value)
+        setattr(device if what == "device" else device.addresses[0], name, value)
     assert translator.event(event) == generally(translator, event)
 
 
