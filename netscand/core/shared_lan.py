@@ -91,10 +91,10 @@ class SharedLans:
             main = self._networks[pair.main]
             why = f"{network.why}; on the same LAN as {main.id}, which is scanned instead: {_preference(main, network)}"
             return replace(network, same_lan_as=main.id, why=why)
-        ours = network.ours
+        ours = network.own_ips
         for other in self._proved(network.id):
             ours = united(ours, self._networks[other].ours)
-        return network if ours is network.ours else replace(network, own_ips=ours)
+        return network if ours is network.own_ips else replace(network, own_ips=ours)
 
     def _proved(self, network: str) -> list[str]:
         """Return the networks that are known to be on the LAN of a network that is scanned instead."""

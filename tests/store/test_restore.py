@@ -57,7 +57,7 @@ def facts(device: Device | Remembered) -> dict[str, Any]:
         "since": milliseconds(device.status_since),
         "reason": device.reason,
         "first_seen": milliseconds(device.first_seen),
-        "addresses": sorted((held.ip, held.network) for held in device.addresses),
+        "addresses": sorted(held.ip for held in device.addresses),  # which get another network without an event
         "names": (device.hostname, device.label, device.known, device.notes, chosen),
     }
     if device.status is not Status.OFFLINE:  # a start makes all of them unknown; an event of a network did so before
@@ -130,6 +130,7 @@ def play(world: World, script: list[Step]) -> None:
 @given(seed=st.integers(0, 2**32), length=st.integers(1, 60), cut=st.integers(0, 60))
 @example(seed=418060, length=53, cut=0)  # a claim to an address that the device had, before one that changed it
 @example(seed=24, length=36, cut=0)
+@example(seed=148, length=22, cut=0)
 def test_rows_and_last_events_restore_the_inventory(seed: int, length: int, cut: int) -> None:
     """After kill -9 at any moment, with rows that were written at any other; and every event is what was published."""
     script = script_of(seed, length)
