@@ -45,6 +45,11 @@ AS_ROOT = "to check it: sudo netscanctl doctor"
 ADD_CAPABILITY = "in the unit: AmbientCapabilities=CAP_NET_RAW; in a container: --cap-add NET_RAW"
 NO_RAW_SOCKET = "cannot test without a raw socket"
 CREATE_SOCKET_FOLDER = "to create it: systemctl enable --now netscand.socket"
+START_SOCKET = "systemctl start netscand starts it; at each boot: systemctl enable netscand.socket"
+SYSTEMD = Path("/run/systemd/system")
+"""Folder that exists if systemd runs (sd_booted(3))."""
+SOCKET_OF_SYSTEMD = Path(Listen().unix)
+"""The socket that netscand.socket creates, as root: netscand itself need not be able to."""
 
 
 class Caller(NamedTuple):
@@ -90,8 +95,10 @@ def become_service(history: Path) -> None:
     A history of another user is refused (netscand/store/paths.py), so root itself would find a fault in each. In a
     checkout, it belongs to the user of `./dev run`.
     """
+    if os.geteuid() != 0:  # who may not even look at it
+        return
     found = _stat(history) or _stat(history.parent)
-    if os.geteuid() != 0 or found is None:
+    if found is None:
         return
     if CHECKOUT in os.environ and found.st_uid != 0:
         os.setgroups([])
@@ -339,7 +346,7 @@ def _check_unix(path: Path, daemon: int | None, caller: Caller) -> CheckResult:
     """Check the path of the Unix socket. Raises ListenError, PermissionError."""
     from netscand.serve.listen import is_socket
 
-    managed = Path("/run/systemd/system").is_dir()
+    managed = SYSTEMD.is_dir()
     folder = _stat(path.parent)
     if folder is None:
         found = f"no folder {path.parent}"
@@ -354,6 +361,8 @@ def _check_unix(path: Path, daemon: int | None, caller: Caller) -> CheckResult:
             return ok("socket", f"netscand.socket or another process listens on {path}")
         return failed("socket", f"another process listens on {path}", "stop it (to find it: ss -lxp)")
     if not os.access(path.parent, os.W_OK | os.X_OK):
+        if managed and path == SOCKET_OF_SYSTEMD:
+            return warning("socket", f"nothing listens on {path}: netscand.socket is not active", START_SOCKET)
         return caller.denied("socket", f"you may not write to {path.parent}", CREATE_SOCKET_FOLDER)
     return ok("socket", f"{path} can be created")
 

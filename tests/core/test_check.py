@@ -14,6 +14,7 @@ from contextlib import closing
 from importlib import metadata
 from ipaddress import IPv4Network
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -203,6 +204,32 @@ def test_what_only_the_service_may_is_unknown(tmp_path: Path, root: None) -> Non
 
     expected = dict.fromkeys(("capability", "filter", "database", "socket", "configuration"), "unknown")
     assert as_nobody(work) == expected
+
+
+def test_a_user_who_may_not_see_the_history_gets_every_check(root: None) -> None:
+    """An ordinary user of the Debian package: /var/lib/netscand has mode 0700."""
+    with TemporaryDirectory(dir="/tmp") as public:  # where every user may go
+        Path(public).chmod(0o755)
+        history = Path(public) / "history"
+        history.mkdir(mode=0o700)
+        path = Path(public) / "netscand.toml"
+        path.write_text(f'[history]\npath = "{history}/n.db"\n[listen]\nunix = "{history}/n.sock"\ntcp = []\n')
+        check.check_libraries()  # imports them: the other user may not read their files
+        found = as_nobody(lambda: list(check.run(path, required=True).checks))
+    assert (found["configuration"], found["socket"], found["database"]) == ("ok", "unknown", "unknown")
+
+
+@pytest.mark.parametrize(("of_systemd", "verdict"), [(True, "warning"), (False, "failed")])
+def test_a_socket_of_systemd_needs_no_right_to_create_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_systemd: bool, verdict: str
+) -> None:
+    """While netscand.socket is stopped, its folder is still there, and belongs to root."""
+    path = tmp_path / "n.sock"
+    monkeypatch.setattr(check, "SYSTEMD", tmp_path)
+    monkeypatch.setattr(check, "SOCKET_OF_SYSTEMD", path if of_systemd else tmp_path / "another.sock")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found = check.check_socket(config.Listen(unix=str(path), tcp=()), None, NETSCAND)
+    assert (found.verdict, "netscand.socket is not active" in found.found) == (verdict, of_systemd)
 
 
 def test_root_checks_files_as_the_user_of_the_service(
