@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from netscand import __version__
-from netscand.check_results import failed, ok, report, unknown, warning
+from netscand.check_results import HOW_TO_LISTEN, failed, how_to_listen, ok, report, unknown, warning
 from netscand.checkout import CHECKOUT
 from netscand.config import Access, ConfigError, History, Listen, NetworkRule, Reading, Scan, read, with_token_file
 from netscand.core.model import Ip, Network
@@ -332,13 +332,13 @@ def check_socket(listen: Listen | None, daemon: int | None, caller: Caller) -> C
     errors = {str(address): failure for address in addresses if (failure := _bind_error(address)) is not None}
     if in_use := [address for address, error in errors.items() if error.errno == errno.EADDRINUSE and not daemon]:
         text = f"another process listens on {', '.join(in_use)}"
-        return warning("socket", text, "stop it (to find it: ss -ltnp), or change [listen] tcp")
+        return warning("socket", text, HOW_TO_LISTEN[os.strerror(errno.EADDRINUSE)])
     others = {address: error for address, error in errors.items() if error.errno != errno.EADDRINUSE}
     if others:
         if not caller.is_netscand and all(error.errno == errno.EACCES for error in others.values()):
             return caller.denied("socket", f"you may not listen on {', '.join(others)}", "change [listen] tcp")
         text = "; ".join(f"cannot listen on {address}: {error.strerror}" for address, error in others.items())
-        return warning("socket", text, "change [listen] tcp")
+        return warning("socket", text, how_to_listen(text))
     return found or ok("socket", f"can listen on {', '.join(map(str, addresses)) or 'nothing'}")
 
 

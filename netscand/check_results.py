@@ -1,8 +1,26 @@
 """Results of checks, for `netscand --check`, `netscanctl doctor` and `netscand-hub doctor`."""
 
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Mapping
 
 from netscand.protocol import CheckReport, CheckResult
+
+CANNOT_LISTEN = "cannot listen on "
+"""Beginning of a problem of the daemon."""
+HOW_TO_LISTEN: Mapping[str, str] = {
+    os.strerror(errno.EADDRINUSE): "stop the process that listens there (to find it: ss -ltnp), or change [listen] tcp",
+    os.strerror(errno.EACCES): "use a port from 1024 on in [listen] tcp; docs/service.md says how to use a lower one",
+    os.strerror(
+        errno.EADDRNOTAVAIL
+    ): "use an address of this host in [listen] tcp (see `ip address`), or 0.0.0.0, [::]",
+}
+"""Reason why an address cannot be used → what to do."""
+
+
+def how_to_listen(problem: str) -> str:
+    """Return what to do about a text that ends in the reason why an address cannot be used."""
+    return HOW_TO_LISTEN.get(problem.rpartition(": ")[2], "change [listen] tcp")
 
 
 def ok(check: str, found: str, hint: str | None = None) -> CheckResult:

@@ -8,7 +8,7 @@ from netscanctl.client import Client, Failure, admin_hint, scan_request
 from netscanctl.doctor.access_checks import check_access, check_configuration
 from netscanctl.render import conflict_sentences, span
 from netscand import __version__
-from netscand.check_results import failed, ok, unknown, warning
+from netscand.check_results import CANNOT_LISTEN, failed, how_to_listen, ok, unknown, warning
 from netscand.protocol import CheckResult, DaemonStatus, DeviceList, Network, ScanUpdate
 
 GATEWAY_TIMEOUT = 15.0
@@ -159,11 +159,9 @@ def check_gateway(client: Client, role: str, network: Network) -> CheckResult:
 
 def check_socket(status: DaemonStatus) -> CheckResult:
     """Check that the daemon listens everywhere it should, and report the user's role."""
-    errors = _starting_with(status.problems, "cannot listen on ")
+    errors = _starting_with(status.problems, CANNOT_LISTEN)
     if errors:
-        return warning(
-            "socket", "; ".join(errors), "stop the process that listens there (ss -ltnp), or change [listen] tcp"
-        )
+        return warning("socket", "; ".join(errors), "; ".join(dict.fromkeys(map(how_to_listen, errors))))
     if status.role == "admin":
         return ok("socket", "your role is admin: all commands are permitted")
     return ok("socket", f"your role is {status.role}", f"for the role admin, {admin_hint()}")

@@ -149,6 +149,13 @@ def test_a_socket_of_another_process_is_reported(tmp_path: Path, monkeypatch: py
     assert f"process listens on {listen.unix}" in found.found
 
 
+def test_the_hint_fits_why_an_address_cannot_be_used(tmp_path: Path) -> None:
+    for tcp, hint in (("192.0.2.1:8000", "use an address of this host"), ("127.77.0.1:0", None)):
+        found = check.check_socket(config.Listen(unix=str(tmp_path / "n.sock"), tcp=(tcp,)), None, NETSCAND)
+        assert (hint or "") in (found.hint or "")
+        assert found.verdict == ("warning" if hint else "ok")
+
+
 # ---- rights ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """`netscanctl doctor`, beside a running daemon and without one."""
 
+import errno
 import json
 import os
 import socket
@@ -87,6 +88,18 @@ def test_each_problem_is_reported_by_its_check(
         assert (found[check]["verdict"], problem in found[check]["found"]) == (verdict, True)
         assert {one["verdict"] for name, one in found.items() if name not in (check, "clock")} == {"ok"}
     assert check == "database" or found["database"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [(errno.EADDRINUSE, "stop the process"), (errno.EACCES, "1024"), (errno.EADDRNOTAVAIL, "address of this host"),
+     (errno.EAFNOSUPPORT, "change [listen] tcp")],
+)  # fmt: skip
+def test_the_hint_fits_why_an_address_cannot_be_used(ctl: Ctl, daemon: FakeDaemon, error: int, hint: str) -> None:
+    daemon.status.problems = [f"cannot listen on 192.0.2.1:80: {os.strerror(error)}"]
+    mend = examined(ctl, code=0)["socket"]["mend"]
+    assert hint in mend
+    assert ("stop the process" in mend) is (error == errno.EADDRINUSE)
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,17 @@ def test_a_reload_says_which_changes_need_a_restart(ctl: Ctl, daemon: FakeDaemon
     assert [request[:2] for request in daemon.requests].count(("POST", "/api/reload")) == 2
 
 
+def test_a_reload_says_where_netscand_cannot_listen(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """The configuration is in force, but not all of it works; other problems have nothing to do with a reload."""
+    daemon.status.problems = ["cannot listen on 0.0.0.0:80: Permission denied", "the disk is full"]
+    lines = ctl.run("reload").stderr.splitlines()
+    assert lines[0] == "netscanctl: configuration reloaded"
+    assert lines[1].startswith(
+        "netscanctl: warning: cannot listen on 0.0.0.0:80: Permission denied; use a port from 1024"
+    )
+    assert len(lines) == 2
+
+
 def test_a_refused_reload_says_why(ctl: Ctl, daemon: FakeDaemon) -> None:
     """With exit code 1, also in a script that prints only errors."""
     gone = "the configuration was not reloaded: /etc/netscand/netscand.toml: no such file"
