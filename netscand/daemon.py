@@ -192,7 +192,7 @@ class Daemon:
         error = ""
         try:
             new = await asyncio.to_thread(self._load)
-            self.server.reload(new.access, new.listen.tcp)
+            self.server.reload(new.access, new.listen)
         except (ConfigError, ListenError, TokensRefused) as wrong:
             log.error("the configuration was not reloaded, the old one stays in force: %s", wrong)
             error = str(wrong)

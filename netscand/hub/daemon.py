@@ -127,7 +127,7 @@ class Daemon:
         error = ""
         try:
             new = await asyncio.to_thread(settings.load, self._path, required=self._path.exists())
-            self.server.reload(new.access, new.listen.tcp)
+            self.server.reload(new.access, new.listen)
         except (ConfigError, ListenError, TokensRefused) as wrong:
             error = str(wrong)
             log.error("the configuration was not reloaded, the old one stays in force: %s", wrong)

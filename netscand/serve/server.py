@@ -265,14 +265,17 @@ class Server:
         if error := await self.reload_configuration():
             raise Refused("bad_request", f"the configuration was not reloaded: {error}")
 
-    def reload(self, access: config.Access, tcp: Sequence[str] | None = None) -> None:
-        """Read tokens and certificate again, and apply them with `[access]` to all connections; listen on `tcp`.
+    def reload(self, access: config.Access, listen: config.Listen | None = None) -> None:
+        """Read tokens and certificate again, and apply them with `[access]` to all connections; listen on its `tcp`.
 
-        Raises TokensRefused, BadAddress, BadCertificate; then nothing has changed.
+        Raises TokensRefused, BadAddress, BadCertificate, also for what applies only after a restart; then nothing has
+        changed.
         """
         guard = Guard(access)
-        addresses = self._addresses(self._listen.tcp if tcp is None else tcp)
+        addresses = self._addresses((listen or self._listen).tcp)
         self._check_reach(addresses, guard)
+        if listen is not None:
+            _tls_context(listen)
         if self._tls is not None:
             from netscand.serve.tls import load_certificate
 
@@ -285,9 +288,9 @@ class Server:
             except OSError as error:  # each client that connects is checked anyway
                 log.warning("[listen] unix: %s: %s", self._listen.unix, error.strerror)
         self._live.reauthorize()
-        if tcp is not None:
+        if listen is not None:
             self._listen_on(addresses)
-            self._listen = structs.replace(self._listen, tcp=tuple(tcp))
+            self._listen = structs.replace(self._listen, tcp=listen.tcp)
 
     def begin_again(self, reason: str) -> None:
         """Let all clients of the stream connect again: the log is another one."""

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from netscand import config, protocol
 from netscand.serve.auth import Role, TokensRefused
 from netscand.serve.listen import BadAddress
+from netscand.serve.tls import BadCertificate
 from tests.serve.house import TOKENS, allowed, house, receive, token_file
 
 
@@ -130,11 +131,19 @@ def test_a_reload_changes_the_tcp_addresses(tmp_path: Path) -> None:
             await receive(stream)
             before = lan.server.addresses
             with pytest.raises(BadAddress):
-                lan.server.reload(config.Access(), ["127.0.0.2:0", "nowhere"])
+                lan.server.reload(
+                    config.Access(),
+                    config.Listen(
+                        tcp=(
+                            "127.0.0.2:0",
+                            "nowhere",
+                        )
+                    ),
+                )
             with pytest.raises(BadAddress, match="there is no token"):
-                lan.server.reload(config.Access(), ["0.0.0.0:0"])
+                lan.server.reload(config.Access(), config.Listen(tcp=("0.0.0.0:0",)))
             assert lan.server.addresses == before
-            lan.server.reload(config.Access(token_file=token_file(tmp_path)), ["127.0.0.2:0"])
+            lan.server.reload(config.Access(token_file=token_file(tmp_path)), config.Listen(tcp=("127.0.0.2:0",)))
             (after,) = lan.server.addresses
             assert after.startswith("127.0.0.2:")
             with pytest.raises(ConnectionRefusedError):
@@ -143,8 +152,26 @@ def test_a_reload_changes_the_tcp_addresses(tmp_path: Path) -> None:
             writer.close()
             lan.scanner.join(77)
             assert isinstance(await receive(stream), protocol.Event)
-            lan.server.reload(config.Access(), ["127.0.0.2:0"])
+            lan.server.reload(config.Access(), config.Listen(tcp=("127.0.0.2:0",)))
             assert lan.server.addresses == [after]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [{"tls_certificate": "/none"}, {"tls_certificate": "/none", "tls_key": "/none"}],
+    ids=["no key", "no file"],
+)
+def test_what_a_restart_would_refuse_is_not_reloaded(tmp_path: Path, listen: dict[str, Any]) -> None:
+    """Or `netscanctl reload` would advise a restart that ends netscand."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            before = lan.server.addresses
+            with pytest.raises(BadCertificate, match="tls_key|/none"):
+                lan.server.reload(config.Access(), config.Listen(tcp=("127.0.0.2:0",), **listen))
+            assert lan.server.addresses == before
 
     asyncio.run(play())
 
