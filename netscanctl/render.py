@@ -436,6 +436,7 @@ def status_facts(
     pairs = [
         ("status", paint(clean(status.status), status.status)),
         *(("problem", clean(problem, SENTENCE_LIMIT)) for problem in status.problems),
+        *(("reload", changed) for changed in [not_reloaded(status)] if changed),
         *(("restart", pending) for pending in [pending_restart(status)] if pending),
         *(("conflict", text) for text in conflict_sentences(status.conflicts, status.conflict_count, today)),
         ("version", f"{clean(status.version)} (protocol {status.protocol})"),
@@ -462,6 +463,12 @@ def pending_restart(status: DaemonStatus) -> str:
     """Return which changes of the configuration a restart would apply; "" if there are none."""
     keys = ", ".join(clean(key) for key in status.needs_restart)
     return for_checkout(f"{keys} changed; to apply it: systemctl restart netscand") if keys else ""
+
+
+def not_reloaded(status: DaemonStatus) -> str:
+    """Return that the configuration was changed, and not reloaded, and what to do; "" if it is in force."""
+    fix = for_checkout("to apply it: sudo netscanctl reload")
+    return f"the file of the configuration has changed since netscand read it; {fix}" if status.config_changed else ""
 
 
 def rate(frames: float) -> str:

@@ -320,6 +320,30 @@ def load(path: Path, *, required: bool = True) -> Config:
     return msgspec.structs.replace(config, access=with_token_file(config.access, path))
 
 
+class FileInForce:
+    """The file of the configuration in force, to notice that it was changed, and not reloaded."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.read()
+
+    def read(self) -> None:
+        """Remember the file as it is now, before it is read."""
+        self._as_read = self._stamp()
+
+    @property
+    def changed(self) -> bool:
+        """Return whether the file is another one than at the last `read`."""
+        return self._stamp() != self._as_read
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 TOKENS = "tokens"
 """Default token file, beside the configuration."""
 

@@ -13,7 +13,7 @@ from random import SystemRandom
 from msgspec import structs
 
 from netscand import __version__, garbage_collection
-from netscand.config import Config, ConfigError, load
+from netscand.config import Config, ConfigError, FileInForce, load
 from netscand.core.claims import urgency
 from netscand.core.inventory import Inventory
 from netscand.core.model import Network
@@ -58,6 +58,7 @@ class Daemon:
     def __init__(self, config: Config, path: Path) -> None:
         self.config = config
         self._path = path
+        self._file = FileInForce(path)
         self._has_file = path.exists()
         """The configuration was read from a file, not made of the defaults."""
         self._notify = notifier()
@@ -108,6 +109,7 @@ class Daemon:
             recorder,
         )  # fmt: skip
         self.server.config_file, self.server.reload_configuration = path, self._reload
+        self.server.config_changed = lambda: self._file.changed
         self._reloading = asyncio.Lock()
         self._started_with = config
         self.server.configuration = self._configuration_in_force
@@ -204,6 +206,7 @@ class Daemon:
 
     def _load(self) -> Config:
         """Read the file again. Raises ConfigError, also if it existed and is gone, or empty, as after a full disk."""
+        self._file.read()
         new = load(self._path, required=self._has_file)
         if self._has_file and not self._path.stat().st_size:
             raise ConfigError(f"{self._path}: empty; to go back to the defaults, write a comment into it")

@@ -665,6 +665,7 @@ class DaemonStatus(Struct, kw_only=True):
 
     `conflicts`: some of the `conflict_count` conflicts between devices that last; they degrade nothing.
     `needs_restart`: changed keys of the configuration that take effect at the next restart, such as `[listen] tls_key`.
+    `config_changed`: the file of the configuration is not as netscand last read it; a reload reads it.
     """
 
     version: str
@@ -689,6 +690,7 @@ class DaemonStatus(Struct, kw_only=True):
     conflict_count: int = 0
     access: Access | None = None
     needs_restart: list[str] = []
+    config_changed: bool = False
 
 
 class Health(Struct, kw_only=True):

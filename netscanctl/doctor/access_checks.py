@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from netscanctl.documentation import documentation
 from netscanctl.page_links import origins, ports_for_others
-from netscanctl.render import pending_restart
+from netscanctl.render import not_reloaded, pending_restart
 from netscand.check_results import failed, ok, warning
 from netscand.protocol import Access, CheckResult, DaemonStatus
 
@@ -26,6 +26,9 @@ def check_configuration(status: DaemonStatus) -> Iterator[CheckResult]:
     for problem in status.problems:
         if problem.startswith(NOT_RELOADED):
             yield warning("configuration", problem, "correct it, then: netscanctl reload")
+    if status.config_changed:
+        found, _, fix = not_reloaded(status).partition("; ")
+        yield warning("configuration", found, fix)
     if status.needs_restart:
         found, _, fix = pending_restart(status).partition("; ")
         yield warning("configuration", found, fix)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from netscand import garbage_collection
-from netscand.config import ConfigError
+from netscand.config import ConfigError, FileInForce
 from netscand.hub import settings
 from netscand.hub.connection import Message, ServerError
 from netscand.hub.history import Past
@@ -52,6 +52,8 @@ class Daemon:
             scanner, self.hub, config.listen, config.access, self.encoder, inherited_sockets(), Past(self.log)
         )
         self.server.config_file, self.server.reload_configuration = path, self._reload
+        self._file = FileInForce(path)
+        self.server.config_changed = lambda: self._file.changed
         self.server.configuration = lambda: self._config
         self.log.on_new_log = self.server.begin_again
         self.log.on_read = self.hub.list_changed
@@ -125,6 +127,7 @@ class Daemon:
         """Read the configuration again; with an error, keep the old one, and report and return it."""
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         error = ""
+        self._file.read()
         try:
             new = await asyncio.to_thread(settings.load, self._path, required=self._path.exists())
             self.server.reload(new.access, new.listen)

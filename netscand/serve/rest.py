@@ -384,6 +384,7 @@ class Rest:
         self.access: Callable[[], protocol.Access | None] = lambda: None
         self.reload_configuration: Callable[[], Awaitable[None]]
         self.needs_restart: Callable[[], Sequence[str]] = lambda: ()
+        self.config_changed: Callable[[], bool] = lambda: False
         self._lists = Shares(LISTS)
 
     async def health(self, request: web.Request) -> web.StreamResponse:
@@ -475,6 +476,7 @@ class Rest:
                 conflict_count=len(conflicts),
                 access=self.access(),
                 needs_restart=list(self.needs_restart()),
+                config_changed=self.config_changed(),
             )
         )
         await self._hub.settled()

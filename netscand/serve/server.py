@@ -137,6 +137,8 @@ class Server:
         """Reads the configuration again; returns why it was not applied, or ""."""
         self.needs_restart: Sequence[str] = ()
         """Changed keys of the configuration that take effect at the next restart."""
+        self.config_changed: Callable[[], bool] = lambda: False
+        """Returns whether the file of the configuration was changed, and not reloaded."""
         self.config_file = Path("/etc/netscand/netscand.toml")
         past = kinds.past(history, scanner, hub, encoder) if history is not None else None
         self._lists = FullMode(hub, summary, encoder)
@@ -152,6 +154,7 @@ class Server:
         rest = kinds.rest(scanner, hub, summary, encoder, lambda: self.clients, self.problems, lambda: self.serving)
         rest.access, rest.reload_configuration = self.access, self._reload_on_request
         rest.needs_restart = lambda: self.needs_restart
+        rest.config_changed = lambda: self.config_changed()
         changes = kinds.changes(scanner, hub, encoder, history)
         self.configuration: Callable[[], config.Table] = lambda: config.Config(listen=listen, access=self._access)
         """Returns the configuration in force; the daemon sets one that knows the other tables."""

@@ -14,6 +14,7 @@ import click
 import pytest
 
 from netscanctl.cli import cli
+from netscanctl.doctor.access_checks import check_configuration
 from netscand import __version__
 from netscand.checkout import COMMANDS
 from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, encode
@@ -209,6 +210,16 @@ def test_a_reload_says_which_changes_need_a_restart(ctl: Ctl, daemon: FakeDaemon
     assert (done.returncode, done.stderr.splitlines()[1]) == (0, f"netscanctl: {PENDING}")
     assert f"restart    {PENDING}\n" in ctl.run("status").stdout
     assert [request[:2] for request in daemon.requests].count(("POST", "/api/reload")) == 2
+
+
+def test_a_changed_file_is_to_be_reloaded(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """`status` says so, and `doctor`."""
+    assert "\nreload " not in ctl.run("status").stdout
+    daemon.status.config_changed = True
+    text = "the file of the configuration has changed since netscand read it"
+    assert f"\nreload     {text}; to apply it: sudo netscanctl reload\n" in ctl.run("status").stdout
+    (found,) = check_configuration(daemon.status)
+    assert (found.verdict, found.found, found.hint) == ("warning", text, "to apply it: sudo netscanctl reload")
 
 
 def test_a_reload_says_where_netscand_cannot_listen(ctl: Ctl, daemon: FakeDaemon) -> None:

@@ -330,10 +330,13 @@ def test_a_change_that_needs_a_restart_is_reported_until_then(lab: Lab) -> None:
     """By `reload`, with its key, and by `status`; not if it was taken back."""
     daemon = lab.daemon({"scan": {"interval": 20}})
     good = daemon.config.read_text()
+    assert daemon.get("/api/status")["config_changed"] is False
     daemon.config.write_text(good.replace("[listen]", "[listen]\nmax_clients = 100"))
+    assert daemon.get("/api/status")["config_changed"] is True
     asked = daemon.ctl("reload")
     assert (asked.returncode, "[listen] max_clients changed; to apply it: " in asked.stderr) == (0, True), asked.stderr
-    assert daemon.get("/api/status")["needs_restart"] == ["[listen] max_clients"]
+    state = daemon.get("/api/status")
+    assert (state["needs_restart"], state["config_changed"]) == (["[listen] max_clients"], False)
     daemon.config.write_text(good)
     assert daemon.ctl("reload").stderr == "netscanctl: configuration reloaded\n"
     assert daemon.get("/api/status")["needs_restart"] == []

@@ -169,7 +169,7 @@ def test_what_a_restart_would_refuse_is_not_reloaded(tmp_path: Path, listen: dic
     async def play() -> None:
         async with house(tmp_path) as lan:
             before = lan.server.addresses
-            with pytest.raises(BadCertificate, match="tls_key|/none"):
+            with pytest.raises(BadCertificate, match=r"tls_key|/none"):
                 lan.server.reload(config.Access(), config.Listen(tcp=("127.0.0.2:0",), **listen))
             assert lan.server.addresses == before
 
