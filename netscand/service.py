@@ -125,11 +125,13 @@ class Watchdog:
                 await asyncio.sleep(SETTLE)
 
     def check(self, now: float) -> None:
-        """Feed the watchdog if every component runs; else log once which one hangs."""
+        """Feed the watchdog if every component runs; else log once which one hangs, and once that it runs again."""
         assert self.allowed is not None
         hung = {name for name, ticked_at in self._ticks.items() if now - ticked_at() > self.allowed / 2}
         for name in sorted(hung - self._hung):
             log.critical("%s hangs: systemd restarts netscand unless it recovers", name)
+        for name in sorted(self._hung - hung):
+            log.warning("%s has recovered: no restart is needed", name)
         self._hung = hung
         if not hung:
             self._notify("WATCHDOG=1")

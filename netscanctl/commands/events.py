@@ -63,6 +63,8 @@ def command(
     start = parse_since(since, now) if since is not None else None
     if until is not None:
         query["until"] = parse_since(until, now, until=True)
+        if start is not None and start.endswith("Z") and query["until"].endswith("Z") and query["until"] < start:
+            terminal.notice(f"warning: --until {until} is before --since {since}: no event can match")
     if device:
         query["mac"] = mac_of(client, device)
     query |= {name: value for name, value in (("tag", tag), ("person", person)) if value}

@@ -116,6 +116,16 @@ def test_until_is_sent_in_utc_and_includes_a_whole_day(ctl: Ctl, daemon: FakeDae
     assert ctl.fails(2, "events", "--until", "soon").startswith('--until "soon": expected a cursor')
 
 
+def test_a_period_that_ends_before_it_begins_is_named(ctl: Ctl, eventful: FakeDaemon) -> None:
+    """Or ages in the wrong order would look as if nothing had happened."""
+    done = ctl.run("events", "--since", "1m", "--until", "1h")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        0, "netscanctl: warning: --until 1h is before --since 1m: no event can match",
+    )  # fmt: skip
+    for until in ("1s", "k3f9-118"):
+        assert "warning" not in ctl.run("events", "--since", "1m", "--until", until).stderr
+
+
 def test_no_events_are_reported(ctl: Ctl, daemon: FakeDaemon) -> None:
     """As `devices` does; a list that is printed is its own report."""
     assert ctl.run("events").stderr == "netscanctl: the history has no events\n"
