@@ -1,5 +1,6 @@
 """The documentation is complete: every key, message, kind and code is in it."""
 
+import errno
 import json
 import os
 import re
@@ -134,8 +135,8 @@ def test_every_test_that_a_page_names_is_there() -> None:
             assert (DOCS.parent / "tests" / test).exists(), f"{page.name} names {test}"
 
 
-SAID_BY_OTHERS = {"operation not permitted"}
-"""Messages of a container's runtime, which a page explains."""
+SAID_BY_OTHERS = {"operation not permitted", os.strerror(errno.EADDRINUSE), os.strerror(errno.EADDRNOTAVAIL)}
+"""Messages of a container's runtime and of the kernel, which a page explains."""
 PAGES = sorted({*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md"), *(DOCS.parent / ".github").rglob("*.md")})
 TESTS_PAGES = sorted((DOCS.parent / "tests").rglob("*.md"))
 
