@@ -147,7 +147,8 @@ def find_daemon(socket_path: str | None, url: str | None, token_file: str | None
 
 
 def _check_url(url: str) -> str:
-    expected = "--url: expected http://HOST:PORT or https://HOST:PORT, with the path of a proxy if there is one"
+    shown = "" if set("@?#") & set(url) else f" {url!r}"  # it may contain a password or a token
+    expected = f"--url{shown}: expected http://HOST:PORT or https://HOST:PORT, with the path of a proxy if there is one"
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)

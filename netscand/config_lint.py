@@ -1,9 +1,11 @@
 """Warnings about configuration values that are valid but probably a mistake; `--check-config` prints them."""
 
 import grp
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from pathlib import PurePath
+from socket import if_nameindex
 
 from netscand.config import Access, History, Listen, Names, NetworkRule, ParsedTable, Reading, Scan
 from netscand.serve.listen import BadAddress, TcpAddress, tcp_addresses
@@ -25,6 +27,10 @@ def config_warnings(reading: Reading) -> Iterator[str]:
                 yield from _duplicate_sources(sources)
             case {"group": str(group)} if table.kind is Access:
                 yield from _group(group)
+            case {"interfaces": tuple(names)} if table.kind is Scan:
+                yield from _missing_interfaces(f"{table.heading} interfaces", names)
+            case {"interface": str(name)} if table.kind is NetworkRule:
+                yield from _missing_interfaces(f"{table.heading} interface", [name])
         yield from _relative(table)
 
 
@@ -92,6 +98,14 @@ def _group(group: str) -> Iterator[str]:
             f"[access] group {group!r}: no such group on this system, so only root has the role admin: "
             "create it (groupadd --system), or use another one"
         )
+
+
+def _missing_interfaces(where: str, names: Iterable[str]) -> Iterator[str]:
+    """Warn about an interface that this host does not have, such as a misspelt one. It may come later."""
+    here = [name for _, name in if_nameindex()]
+    for name in names:
+        if not any(fnmatchcase(each, name) for each in here):
+            yield f"{where} {name!r}: this host has no such interface now: check the name (ip link shows all)"
 
 
 def _relative(table: ParsedTable) -> Iterator[str]:

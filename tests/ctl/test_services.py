@@ -197,7 +197,7 @@ async def test_metrics_are_served_on_loopback() -> None:
     [
         ("[daemon]\nsokcet = 1\n", "[daemon] sokcet: unknown key; known keys: socket, url, token_file"),
         ("[dameon]\n", "[dameon]: unknown table; known tables: [daemon]"),
-        ('[daemon]\nurl = "scan.lan"\n', "[daemon] url: expected http://HOST:PORT or https://HOST:PORT"),
+        ('[daemon]\nurl = "scan.lan"\n', "[daemon] url 'scan.lan': expected http://HOST:PORT or https://HOST:PORT"),
         ('[daemon]\ntoken_file = "/nonexistent"\n', "[daemon] token_file: /nonexistent: No such file or directory"),
         ("[daemon", "not TOML"),
     ],
