@@ -32,6 +32,8 @@ RUN = "Netscan-Run"
 """Connection to which the ids of the site's last events belong."""
 SUBJECT = "Netscan-Subject"
 """Subject of the message in the log."""
+SEQUENCE = "Nats-Sequence"
+"""Number of a stored message in its stream; JetStream adds it to an answer."""
 PROTOCOL, INSTANCE, MESSAGE_ID = "Netscan-Protocol", "Netscan-Instance", "Nats-Msg-Id"
 
 SOURCE = "Nats-Stream-Source"

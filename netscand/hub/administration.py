@@ -476,7 +476,7 @@ async def until_copied(server: LogServer, stream: str, subject: str, number: int
     while True:
         headers = (await server.raw(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")).headers or {}
         if headers.get(sites.SOURCE, "").split(" ")[1:2] == [str(number)]:
-            return int(headers["Nats-Sequence"])
+            return int(headers[sites.SEQUENCE])
         if time.monotonic() > until:
             raise ServerError(
                 f"stream {stream} does not copy the log, so nothing was deleted: netscand-hub doctor --repair, then "

@@ -551,7 +551,7 @@ def test_the_log_has_no_event_of_a_snapshot_twice(start: Start, server: NatsServ
 async def test_the_place_to_continue_if_the_stream_of_cursors_is_of_another_age() -> None:
     """It names a device of which the log has only the snapshot: the log's last message about the site counts."""
     device_subject, about = f"{sites.PREFIX}.{SITE}.device.a483e7000007", sites.site_subject(SITE)
-    ended = Stored({sites.CURSOR_HEADER: "k3f9-4", sites.RUN: "r"}, b"")
+    ended = Stored({sites.CURSOR_HEADER: "k3f9-4", sites.RUN: "r", sites.SEQUENCE: "7"}, b"")
     messages = {sites.cursor_subject(SITE): Stored({sites.SUBJECT: device_subject, sites.CURSOR_HEADER: "k3f9-9"}, b"")}
 
     class Streams:
@@ -561,14 +561,17 @@ async def test_the_place_to_continue_if_the_stream_of_cursors_is_of_another_age(
     async def place() -> Place:
         return await find_place(Streams(), SITE)  # type: ignore[arg-type]
 
-    messages |= {device_subject: Stored({}, b""), about: Stored({}, b"")}
+    messages |= {device_subject: Stored({sites.SEQUENCE: "6"}, b""), about: Stored({sites.SEQUENCE: "5"}, b"")}
     assert await place() == START, "the snapshot is not complete"
     messages |= {about: ended}
     assert await place() == Place("k3f9-4", "r")
     del messages[device_subject]
     assert await place() == Place("k3f9-4", "r")
-    messages[device_subject] = Stored({sites.CURSOR_HEADER: "k3f9-5", sites.ACKNOWLEDGED: "k3f9-5"}, b"")
+    event = {sites.CURSOR_HEADER: "k3f9-5", sites.ACKNOWLEDGED: "k3f9-5"}
+    messages[device_subject] = Stored(event | {sites.SEQUENCE: "10"}, b"")
     assert await place() == Place("k3f9-5", None)
+    messages[device_subject] = Stored(event | {sites.SEQUENCE: "3"}, b"")  # of an earlier history
+    assert await place() == Place("k3f9-4", "r")
 
 
 class Watched(SimulatedSite):

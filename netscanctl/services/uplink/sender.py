@@ -34,18 +34,17 @@ START = Place(None, None)
 async def find_place(server: Server, site: str) -> Place:
     """Return where the server's log of this site ends. Raises ServerError.
 
-    The stream of cursors is behind the log, or before it if they were restored differently: the log counts. If it has
-    no event of that subject then, the site's last message about itself counts.
+    The stream of cursors is behind the log, or of another age if they were restored differently: the log counts. The
+    event of which that stream knows may be older in the log than the last message about the site, such as the end of a
+    snapshot of a later history: the later one of the two counts.
     """
     known = await server.last(sites.CURSOR, sites.cursor_subject(site))
     subject = known.headers.get(sites.SUBJECT, "") if known else ""
     if not subject.startswith(f"{sites.PREFIX}.{site}."):
         return START
-    for each in dict.fromkeys((subject, sites.site_subject(site))):
-        last = await server.last(sites.LOG, each)
-        if last is not None and (place := place_after(last)) != START:
-            return place
-    return START
+    found = [await server.last(sites.LOG, each) for each in dict.fromkeys((subject, sites.site_subject(site)))]
+    latest = sorted(filter(None, found), key=lambda one: int(one.headers[sites.SEQUENCE]), reverse=True)
+    return next((place for one in latest if (place := place_after(one)) != START), START)
 
 
 def place_after(last: Stored) -> Place:

@@ -220,7 +220,7 @@ async def claim(server: Server, site: str, instance: str, *, take_over: bool = F
         return
     found = await server.last(f"KV_{sites.OWNER}", subject)
     if found is not None and not found.data:  # of netscand-hub add-site: the name has no owner yet
-        await server.create(subject, entry, after=found.headers["Nats-Sequence"])
+        await server.create(subject, entry, after=found.headers[sites.SEQUENCE])
     await check_owner(server, site, instance)
 
 
