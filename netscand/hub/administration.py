@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -422,32 +423,31 @@ async def is_known(server: LogServer, site: str) -> bool:
     return bool(last.data != protocol.encode(sites.SiteRemoved()))
 
 
+def checked(stream: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer of the server about a stream. Raises ServerError if it is a refusal."""
+    if error := answer.get("error"):
+        raise ServerError(f"stream {stream}: {error.get('description')}; netscand-hub doctor finds the cause")
+    return answer
+
+
 async def subjects_of(server: LogServer, stream: str, site: str) -> dict[str, int]:
     """Return how many messages a stream has of a site, by subject. Raises ServerError."""
     wanted = sites.owner_subject(site) if stream.startswith("KV_") else f"{sites.PREFIX}.{site}.>"
-    answer = await server.request(f"STREAM.INFO.{stream}", {"subjects_filter": wanted})
-    if error := answer.get("error"):
-        raise ServerError(f"stream {stream}: {error.get('description')}; netscand-hub doctor finds the cause")
+    answer = checked(stream, await server.request(f"STREAM.INFO.{stream}", {"subjects_filter": wanted}))
     return dict(answer["state"].get("subjects") or {})
 
 
 async def publish_removal(server: LogServer, site: str) -> int:
     """Let every hub remove a site; return the number of that message in the log. Raises ServerError."""
-    answer = msgspec.json.decode(
-        (await server.raw(sites.site_subject(site), protocol.encode(sites.SiteRemoved()))).data
-    )
-    if error := answer.get("error"):
-        raise ServerError(f"stream {sites.LOG}: {error.get('description')}; netscand-hub doctor finds the cause")
+    found = await server.raw(sites.site_subject(site), protocol.encode(sites.SiteRemoved()))
+    answer = checked(sites.LOG, msgspec.json.decode(found.data))
     await delete(server, f"KV_{sites.OWNER}", {"filter": sites.owner_subject(site)})
     return int(answer["seq"])
 
 
 async def delete(server: LogServer, stream: str, which: dict[str, object]) -> int:
     """Delete messages of a stream; return how many. Raises ServerError."""
-    answer = await server.request(f"STREAM.PURGE.{stream}", which)
-    if error := answer.get("error"):
-        raise ServerError(f"stream {stream}: {error.get('description')}; netscand-hub doctor finds the cause")
-    return int(answer.get("purged", 0))
+    return int(checked(stream, await server.request(f"STREAM.PURGE.{stream}", which)).get("purged", 0))
 
 
 async def purge(server: LogServer, site: str, number: int) -> int:
