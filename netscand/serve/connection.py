@@ -79,9 +79,9 @@ class Connection(asyncio.BufferedProtocol):
         """Set from the handshake of a WebSocket on."""
         self.active_at = 0.0
         self.written = 0
+        """Number of writes by aiohttp."""
         self.warning = ""
         """Of the answer to the request; "" for none."""
-        """Number of writes by aiohttp."""
         self.limiter = limiter
         self._server = server
         self._http: Http | None = None
