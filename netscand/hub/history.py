@@ -47,7 +47,7 @@ class Past:
 
     async def events(self, question: EventQuery, *, whole: bool = False, most: int | None = None) -> Page:
         """Return events in order. Raises CursorGone, Unreadable."""
-        since = question.since or 0
+        since, present = question.since or 0, self._log.readings
         if whole or not question.gaps:
             await self._log.verify(since)
         if not question.gaps and since + 1 < self._log.first:
@@ -55,9 +55,11 @@ class Past:
         if most is not None and question.through - since > most:
             raise CursorGone("more events were missed than a snapshot has")
         key = (since, question.through, question.kinds, question.macs, question.sites, question.after, question.before)
-        reading = self._readings.pop(key, None) or _Reading(self._log, question)
+        reading = self._readings.pop(key, None)
+        if reading is None or reading.of != present:
+            reading = _Reading(self._log, question, present)
         found = await reading.next(question.limit)
-        through = question.through if reading.ended else found[-1][0]
+        through = question.through if reading.ended else self._log.claimed(found[-1][0])
         if not reading.ended:
             self._readings[(through, *key[1:])] = reading
             while len(self._readings) > LISTS:
@@ -70,7 +72,8 @@ class Past:
         step = max(question.limit * 4, 500)
         while True:
             since = max(question.through - step, self._log.first - 1, 0)
-            reading = _Reading(self._log, EventQuery(**_fields(question) | {"since": since, "gaps": True}))
+            query = EventQuery(**_fields(question) | {"since": since, "gaps": True})
+            reading = _Reading(self._log, query, self._log.readings)
             numbers: list[int] = []
             while not reading.ended:
                 numbers += [number for number, _ in await reading.next(5_000)]
@@ -109,7 +112,9 @@ class Found(NamedTuple):
 class _Reading:
     """Reads the log once, from `since` to `through`, as it is asked for more."""
 
-    def __init__(self, log: Log, question: EventQuery) -> None:
+    def __init__(self, log: Log, question: EventQuery, of: int) -> None:
+        self.of = of
+        """To which reading of the log it belongs."""
         self._place = question.since or 0
         """Number of the last message that was read."""
         self.ended = self._place >= question.through
@@ -135,6 +140,7 @@ class _Reading:
                 await self.close()
                 break
             events = [each for each in await self._events(message) if self._fits(message, each)]
+            self._log.check(self.of)
             if events:
                 self._log.remember(message)
                 # A client that gets only some of several events gets all of them again.
@@ -144,10 +150,10 @@ class _Reading:
         return found
 
     async def _fill(self) -> None:
-        page = await self._log.query(self._next_page)
+        page = await self._log.query(self._next_page, self.of)
         if page is None and self._place < self._question.through and not self._is_checked:
             self._is_checked = True
-            if await self._log.query(lambda connection: connection.until_current(sites.LOG)):
+            if await self._log.query(lambda connection: connection.until_current(sites.LOG), self.of):
                 self._pages = None  # the replica that was read may have lagged behind
                 return
         if page is None:
@@ -216,7 +222,7 @@ class _Reading:
     async def _reached_before(self, name: str, acknowledged: bytes | None) -> bytes | None:
         """Return the cursor of a site after the events up to `since`; None: there are none. Raises Unreadable."""
         since, first = self._question.since or 0, self._log.first
-        return await self._log.query(lambda connection: reached(connection, name, since, first, acknowledged))
+        return await self._log.query(lambda connection: reached(connection, name, since, first, acknowledged), self.of)
 
     def _fits(self, message: Message, found: Found) -> bool:
         question, at = self._question, message.stamp / 1e9

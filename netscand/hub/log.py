@@ -153,6 +153,8 @@ class Log:
         """Number after which the view knows, for each message, whether it was the next one of its site."""
         self.first = 0
         """Number of the first message that the log has."""
+        self.readings = 0
+        """How often everything was read: a message of an earlier reading may be of another log."""
         self.reconnects = 0
         self.delay = 0.0
         """Seconds from storing the last message (by the server's clock) to reading it (by the hub's clock)."""
@@ -209,9 +211,17 @@ class Log:
             raise ValueError(cursor)
         if not identity.startswith(self._identity) or len(identity) <= len(self._identity):
             raise CursorGone("it belongs to another log")
+        return self._with_mark(int(number), identity[len(self._identity) :])
+
+    @staticmethod
+    def _with_mark(number: int, mark: str) -> Claimed:
         found = Claimed(number)
-        found.mark = identity[len(self._identity) :]
+        found.mark = mark
         return found
+
+    def claimed(self, number: int) -> Claimed:
+        """Return the number of a message that was read lately, for `verify`."""
+        return self._with_mark(number, self._marks.get(number, "0"))
 
     async def until_read(self, cursor: str) -> None:
         """Wait, at most AHEAD, until a client can continue after a cursor.
@@ -254,16 +264,15 @@ class Log:
         if len(self._marks) > MARKS:
             self._marks.popitem(last=False)
 
-    async def query(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def query(self, work: Callable[[Connection], Awaitable[T]], reading: int | None = None) -> T:
         """Return the result of this with a connection; if it ends, with the next one to this log, within AHEAD.
 
-        Raises Unreadable.
+        `reading`: to which the query belongs; None: the present one. Raises Unreadable.
         """
-        identity, ends = self._identity, time.monotonic() + AHEAD
+        reading, ends = self.readings if reading is None else reading, time.monotonic() + AHEAD
         while True:
             why = self.problem
-            if self._identity != identity:
-                raise Unreadable("the log is another one")
+            self.check(reading)
             if (connection := self._connection) is not None:
                 try:
                     return await work(connection)
@@ -272,6 +281,11 @@ class Log:
             if time.monotonic() > ends:
                 raise Unreadable(f"no connection to the log: {why}")
             await asyncio.sleep(0.02)
+
+    def check(self, reading: int) -> None:
+        """Raise Unreadable if everything was read again since."""
+        if reading != self.readings:
+            raise Unreadable("the log is another one")
 
     # ---- life
 
@@ -311,8 +325,6 @@ class Log:
         self._follows = True
         # The last values may lag far behind the log. Clients come when both were read.
         await connection.follow(sites.LOG, start, self._on_message, catch_up=self.sequence < state.last)
-        if len(self._unchecked) <= FEW:
-            await self._compare(connection)
         if self.problem is not None:
             log.info("following the log after message %d", self.sequence)
         self.problem = None
@@ -332,10 +344,9 @@ class Log:
     async def _read_state(self, connection: Connection, state: StreamState) -> None:
         """Read the last message of each subject; the log goes on behind the greatest number of them."""
         is_new = bool(self._created)
-        began, view = time.monotonic(), self.view
-        view.clear()
-        last, copies = 0, self._unchecked
-        copies.clear()
+        began = time.monotonic()
+        view, copies = self.view.emptied(), dict[str, Copy]()
+        last = 0
 
         def take(message: Message) -> None:
             nonlocal last
@@ -350,11 +361,13 @@ class Log:
             await connection.follow(sites.STATE, {"deliver_policy": "all"}, take, until_idle=True)
         # The log may have grown meanwhile. But messages that it lacks now were in it before a restore.
         self.derived_ahead = self._lacks or last > (await connection.stream_state(sites.LOG)).last
+        # Clients that are here get events of the log only after it is known that the values are of this log, too.
+        if not self.derived_ahead and (is_new or len(copies) <= FEW):
+            self.derived_ahead = await is_other_log(connection, copies, last)
+            copies = {}
         if self.derived_ahead:
             log.warning("%s does not match the log: the last values are read from the log", sites.STATE)
-            last = 0
-            view.clear()
-            copies.clear()
+            last, view, copies = 0, self.view.emptied(), {}
             async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.>")):
                 for message in page:
                     view.restore(message, began)
@@ -368,12 +381,15 @@ class Log:
             if site.certain is not None and site.cursor is not None:  # its last events may have a hole
                 site.cursor = await reached(connection, site.name, last, state.first, site.certain) or site.cursor
                 site.certain = None
+        stamp = await connection.stamp_of(sites.LOG, last) if last else None
+        self.view.become(view)
+        self.readings += 1
+        self._unchecked = copies
         self.sequence = self.known_from = last
         self._created, self._lacks = state.created, False
         self._identity = base36(nanoseconds(state.created), 8)
         self._marks.clear()
         if last:
-            stamp = await connection.stamp_of(sites.LOG, last)
             self._marks[last] = self.mark(nanoseconds(stamp)) if stamp is not None else "0"
         log.info("%d devices of %d sites read in %.1f s", len(view.devices), len(view.sites), time.monotonic() - began)
         self.on_read()

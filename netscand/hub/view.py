@@ -81,18 +81,22 @@ class View:
         self._time = time
         self._on_unreadable = on_unreadable
 
-    def clear(self) -> None:
-        """Forget everything but the condition of the sites: the log is another one."""
-        self.devices.clear()
-        self.skipped.clear()
-        self.lost.clear()
+    def emptied(self) -> "View":
+        """Return a view that has nothing but the condition of the sites: to read the log again, or another one."""
+        fresh = View(self._time, self._on_unreadable)
+        fresh.counts = self.counts
         for name, old in self.sites.items():
-            fresh = self.sites[name] = Site(name, old.known_since)
+            site = fresh.site(name, old.known_since)
             for field in (
                 "state", "received_at", "connected_since", "alive", "clock_offset", "instance", "version", "owner",
                 "added_at",
             ):  # fmt: skip
-                setattr(fresh, field, getattr(old, field))
+                setattr(site, field, getattr(old, field))
+        return fresh
+
+    def become(self, fresh: "View") -> None:
+        """Take everything from another view at once: nobody sees a list that is read in part."""
+        self.devices, self.sites, self.skipped, self.lost = fresh.devices, fresh.sites, fresh.skipped, fresh.lost
 
     def site(self, name: str, now: float) -> Site:
         """Return a site, known from now on."""

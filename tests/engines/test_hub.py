@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,13 @@ from nats.aio.client import Client
 
 from netscanctl.services.uplink import service as uplink_service
 from netscand import sites
+from netscand.core.restore import CursorGone, EventQuery, Unreadable
 from netscand.hub import connection as hub_connection
 from netscand.hub import log as hub_log
 from netscand.hub import settings as hub_settings
 from netscand.hub import view as hub_view
 from netscand.hub.connection import PAGE, Connection, ServerError
+from netscand.hub.history import Past
 from netscand.hub.log import Log, copies_of_log, is_other_log
 from netscand.hub.published import device_of
 from netscand.hub.view import View
@@ -422,6 +425,69 @@ async def test_what_the_last_values_lack_is_read_from_the_log(
             await asyncio.to_thread(server.request, f"$JS.API.STREAM.DELETE.{sites.STATE}")
             await asyncio.to_thread(server.ask, partial(_make_again, sites.STATE))
             await until(lambda: not log.derived_ahead)
+
+
+async def test_no_client_comes_before_the_last_values_are_those_of_the_log(folder: Path, server: NatsServer) -> None:
+    """The log alone was restored, and has grown beyond the last values, before a hub reads it.
+
+    A client that came before the hub knows that would get events again.
+    """
+    async with scene(folder, server, "barn") as here:
+        hub, barn = await here.hub(), here.sites["barn"]
+        await here.until_shown(hub)
+        server.kill()
+        shutil.copytree(server.store, old := folder / "old")
+        await asyncio.to_thread(server.start)
+
+        async def is_published() -> bool:
+            entries = await asyncio.to_thread(server.entries, sites.LOG)
+            return any(one.content.get("cursor") == barn.cursor for one in entries)
+
+        await barn.happen(12)
+        await until(is_published)
+        async with hub_connection.connect(hub_settings.Hub(server=server.url), server.hub_key) as opened:
+            await until(partial(_is_copied, opened, barn))
+        hub.end()
+        server.kill()
+        (log_store,) = server.store.rglob(sites.LOG)
+        shutil.rmtree(log_store)
+        shutil.copytree(next(old.rglob(sites.LOG)), log_store)
+        await asyncio.to_thread(server.start)
+        await barn.happen()
+        await until(is_published)
+        again: list[str] = []
+        async with reading(here) as log:
+            log.on_new_log = again.append
+            assert log.derived_ahead
+            await barn.happen()
+            await until(lambda: log.view.sites["barn"].cursor == barn.cursor.encode())
+            shown = {key[-6:].hex(): device.status for key, device in log.view.devices.items()}
+            assert shown == {mac.replace(":", ""): one.status for mac, one in barn.devices.items()}
+        assert again == []
+
+
+async def test_a_list_of_another_log_does_not_go_on(folder: Path, server: NatsServer) -> None:
+    """A client that got some of the missed events before a restore would lack those of the restored log."""
+    async with scene(folder, server, "barn") as here:
+        barn = here.sites["barn"]
+        async with reading(here) as log:
+            await until(lambda: log.view.devices)
+            server.kill()
+            shutil.copytree(server.store, old := folder / "old")
+            await asyncio.to_thread(server.start)
+            before = log.sequence
+            await barn.happen(5)
+            await until(lambda: log.view.sites["barn"].cursor == barn.cursor.encode())
+            past = Past(log)
+            question = EventQuery(log.sequence_of(log.cursor), since=log.sequence_of(log.cursor_of(before)), limit=2)
+            page = await past.events(question, whole=True)
+            assert len(page.events) == 2
+            of = log.readings
+            await here.restore(old)
+            await barn.happen(5)
+            await until(lambda: log.readings > of and log.view.sites["barn"].cursor == barn.cursor.encode())
+            with pytest.raises((CursorGone, Unreadable)):
+                await past.events(replace(question, since=page.through), whole=True)
 
 
 async def _make_again(name: str, client: Client) -> None:
