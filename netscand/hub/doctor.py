@@ -35,6 +35,7 @@ HINTS = {
     "wrong_clock": "set the clock there: timedatectl set-ntp true",
     "other_version": "upgrade netscand at the site, or here",
     "behind": "it catches up by itself; if not, raise [uplink] rate at the site",
+    "no_key": "remove it again: netscand-hub remove-site NAME",
 }
 """Problem of a site → hint; other problems need nothing, or a look into the journal."""
 
@@ -255,9 +256,9 @@ def check_sites(socket: str, places: Places) -> Iterator[CheckResult]:
         yield warning("hub", f"netscand-hub is not running: {socket}: {reason}", "systemctl start netscand-hub")
         return
     try:
-        expected: Collection[str] = places.read_keys().sites
+        expected: Collection[str] | None = places.read_keys().sites
     except ConfigError:  # reported above
-        expected = ()
+        expected = None
     troubles = dict(problems(found, expected))
     good = len({site.site for site in found} - {site for sites in troubles.values() for site in sites})
     yield ok("sites", f"{good} of {len(found)} are connected, have this version, and have no problem")
@@ -267,16 +268,19 @@ def check_sites(socket: str, places: Places) -> Iterator[CheckResult]:
         yield warning("sites", named + others, HINTS.get(word, "see journalctl -u netscand-hub"))
 
 
-def problems(found: list[Site], expected: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield each problem with the sentences about it, by site."""
+def problems(found: list[Site], expected: Collection[str] | None) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each problem with the sentences about it, by site. `expected`: the sites with a key; None: not known."""
     by_word: dict[str, dict[str, str]] = {}
     for site in found:
+        if expected is not None and site.site not in expected:
+            by_word.setdefault("no_key", {})[site.site] = "it has no key; a restore of the server's disk brings it back"
+            continue
         if site.state != "connected" and "never_published" not in site.problems:
             since = f"since {_shown(site.since)}" if site.since else "since the hub started"
             by_word.setdefault("silent", {})[site.site] = f"silent {since}"
         for word, why in zip(site.problems, site.why, strict=True):
             by_word.setdefault(word, {})[site.site] = why
-    for name in sorted(set(expected) - {site.site for site in found}):  # from before add-site made an owner entry
+    for name in sorted(set(expected or ()) - {site.site for site in found}):  # from before add-site made an owner entry
         by_word.setdefault("never_published", {})[name] = "it was added, and the log has no event of it"
     yield from by_word.items()
 

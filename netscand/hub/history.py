@@ -212,9 +212,9 @@ class _Reading:
         if cursor is None:  # of a snapshot
             return True
         previous, acknowledged = message.headers.get(PREVIOUS), message.headers.get(ACKNOWLEDGED)
-        if name not in self._reached and previous != acknowledged:  # what is before it may not be there yet
+        if name not in self._reached:  # what is before it may not be there yet, or it is repeated
             self._reached[name] = await self._reached_before(name, acknowledged) or previous or b""
-        if self._reached.get(name, previous) != previous:
+        if previous is not None and self._reached[name] != previous:
             return False
         self._reached[name] = cursor
         return True
@@ -222,6 +222,8 @@ class _Reading:
     async def _reached_before(self, name: str, acknowledged: bytes | None) -> bytes | None:
         """Return the cursor of a site after the events up to `since`; None: there are none. Raises Unreadable."""
         since, first = self._question.since or 0, self._log.first
+        if since < first:
+            return None
         return await self._log.query(lambda connection: reached(connection, name, since, first, acknowledged), self.of)
 
     def _fits(self, message: Message, found: Found) -> bool:

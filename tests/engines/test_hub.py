@@ -31,7 +31,7 @@ from netscand.hub.history import Past
 from netscand.hub.log import Log, copies_of_log, is_other_log
 from netscand.hub.published import device_of
 from netscand.hub.view import View
-from netscand.protocol import Device, encode
+from netscand.protocol import Device, Event, encode
 from tests.ctl.conftest import ROOT
 from tests.ctl.messages import LATER, came, device
 from tests.ctl.test_people import person
@@ -290,14 +290,7 @@ async def test_what_a_site_repeats_before_the_start_of_a_hub(folder: Path, serve
         before = (await asyncio.to_thread(server.entries))[-1].headers
         await barn.happen(3)
         for late in barn.events[-stored:]:
-            headers = {
-                sites.MESSAGE_ID: f"barn-{late.cursor}-{before[sites.RUN]}", sites.CURSOR_HEADER: late.cursor,
-                sites.RUN: before[sites.RUN], sites.PREVIOUS: f"k3f9-{int(late.cursor[5:]) - 1}",
-                sites.ACKNOWLEDGED: before[sites.CURSOR_HEADER], sites.SUBJECT: sites.subject("barn", late),
-                sites.SNAPSHOT: before[sites.SNAPSHOT], sites.INSTANCE: "of-barn",
-            }  # fmt: skip
-            subject, payload = sites.subject("barn", late), encode(late)
-            await asyncio.to_thread(server.ask, partial(_publish, subject, payload, headers))
+            await publish_as(before[sites.RUN], server, late, before, before[sites.CURSOR_HEADER])
         here.start(barn.run(None))  # type: ignore[arg-type]
         await barn.happen(1)
         await until(partial(has_cursor, one, barn))
@@ -306,6 +299,43 @@ async def test_what_a_site_repeats_before_the_start_of_a_hub(folder: Path, serve
         await until(partial(has_cursor, other, barn))
         here.start(client.follow(other))
         await until(partial(client.has, "barn", 6))
+        assert client.history("barn") == happened(barn)
+        assert client.snapshots == 1
+
+
+async def publish_as(run: str, server: NatsServer, event: Event, before: dict[str, str], acknowledged: str) -> None:
+    """Publish an event as a connection of the site would that knows this as acknowledged."""
+    subject = sites.subject("barn", event)
+    headers = {
+        sites.MESSAGE_ID: f"barn-{event.cursor}-{run}", sites.CURSOR_HEADER: event.cursor, sites.RUN: run,
+        sites.PREVIOUS: f"k3f9-{int(event.cursor[5:]) - 1}", sites.ACKNOWLEDGED: acknowledged,
+        sites.SUBJECT: subject, sites.SNAPSHOT: before[sites.SNAPSHOT], sites.INSTANCE: "of-barn",
+    }  # fmt: skip
+    await asyncio.to_thread(server.ask, partial(_publish, subject, encode(event), headers))
+
+
+async def test_what_a_site_repeats_although_it_was_acknowledged(folder: Path, server: NatsServer) -> None:
+    """The stream of cursors was behind when the site connected: what it continues after is not the end of the log."""
+    async with scene(folder, server, "barn") as here:
+        one, barn = await here.hub("one"), here.sites["barn"]
+        await here.until_shown(one)
+        client = Follower()
+        following = here.start(client.follow(one))
+        await until(lambda: client.devices)
+        await barn.happen(3)
+        await until(partial(client.has, "barn", 3))
+        following.cancel()
+        here.publishing["barn"].cancel()
+        before = (await asyncio.to_thread(server.entries))[-1].headers
+        for late in barn.events[-2:]:
+            await publish_as("another", server, late, before, f"k3f9-{int(late.cursor[5:]) - 1}")
+        here.start(barn.run(None))  # type: ignore[arg-type]
+        await barn.happen(1)
+        await until(partial(has_cursor, one, barn))
+        other = await here.hub("other")
+        await until(partial(has_cursor, other, barn))
+        here.start(client.follow(other))
+        await until(partial(client.has, "barn", 4))
         assert client.history("barn") == happened(barn)
         assert client.snapshots == 1
 

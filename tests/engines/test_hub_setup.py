@@ -508,8 +508,11 @@ def test_silent_sites_are_named_in_one_line() -> None:
         )
         for number in range(7)
     ]  # fmt: skip
-    ((word, by_site),) = doctor.problems(found, ["s0"])
-    assert (word, len(by_site), by_site["s6"]) == ("silent", 7, "silent since 2026-11-30 08:09 UTC")
+    for expected in ([f"s{number}" for number in range(7)], None):  # None: the keys cannot be read
+        ((word, by_site),) = doctor.problems(found, expected)
+        assert (word, len(by_site), by_site["s6"]) == ("silent", 7, "silent since 2026-11-30 08:09 UTC")
+    brought_back = dict(doctor.problems(found, [f"s{number}" for number in range(6)]))["no_key"]
+    assert brought_back == {"s6": "it has no key; a restore of the server's disk brings it back"}
 
 
 def test_errors_name_the_place_and_what_to_do(hub: HubServer, folder: Path) -> None:

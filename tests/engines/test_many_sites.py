@@ -30,7 +30,7 @@ from netscand.core.model import Status
 from netscand.hub import connection as hub_connection
 from netscand.hub.connection import Message
 from netscand.hub.settings import Hub as HubTable
-from netscand.protocol import Event, InitialState, ServerMessage
+from netscand.protocol import Devices, Event, InitialState, ServerMessage
 from tests.ctl.fake_daemon import DEADLINE
 from tests.ctl.messages import LATER
 from tests.engines import hasty
@@ -100,12 +100,12 @@ class Client(Follower):
         super().take(message)
         if self.on_first is not None:
             self.on_first()
-        if isinstance(message, InitialState) and message.more:
-            self.faults.append("the snapshot has parts")
         if isinstance(message, InitialState):
             self.reached = {}
-            for (site, _), device in self.devices.items():
-                self.reached[site] = max(self.reached.get(site, 0), number_of(device.reason))
+        if isinstance(message, InitialState | Devices):
+            for device in message.devices:
+                name = str(device.site)
+                self.reached[name] = max(self.reached.get(name, 0), number_of(device.reason))
         if not isinstance(message, Event) or message.device is None or not message.site:
             return
         site, number = str(message.site), number_of(message.device.reason)
