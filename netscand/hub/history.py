@@ -16,6 +16,8 @@ from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, end_of_snapshot
 
 LISTS = 32
 """Maximum lists that are read in parts, and can continue after their last part."""
+PLACES = 20_000
+"""Maximum places of sites that are kept: after a start of the hub, all clients resume at about the same message."""
 
 
 class Past:
@@ -24,6 +26,7 @@ class Past:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._readings: OrderedDict[tuple[object, ...], _Reading] = OrderedDict()
+        self._places: Places = OrderedDict()
 
     def problems(self) -> tuple[str, ...]:
         """Return why events may be lost, or were."""
@@ -57,7 +60,7 @@ class Past:
         key = (since, question.through, question.kinds, question.macs, question.sites, question.after, question.before)
         reading = self._readings.pop(key, None)
         if reading is None or reading.of != present:
-            reading = _Reading(self._log, question, present)
+            reading = _Reading(self._log, question, present, self._places)
         found = await reading.next(question.limit)
         through = question.through if reading.ended else self._log.claimed(found[-1][0])
         if not reading.ended:
@@ -73,7 +76,7 @@ class Past:
         while True:
             since = max(question.through - step, self._log.first - 1, 0)
             query = EventQuery(**_fields(question) | {"since": since, "gaps": True})
-            reading = _Reading(self._log, query, self._log.readings)
+            reading = _Reading(self._log, query, self._log.readings, self._places)
             numbers: list[int] = []
             while not reading.ended:
                 numbers += [number for number, _ in await reading.next(5_000)]
@@ -109,10 +112,14 @@ class Found(NamedTuple):
     has_device: bool
 
 
+Places = OrderedDict[tuple[int, int, str], bytes | None]
+"""Reading of the log, number of a message and site → cursor of the site after the messages up to that one."""
+
+
 class _Reading:
     """Reads the log once, from `since` to `through`, as it is asked for more."""
 
-    def __init__(self, log: Log, question: EventQuery, of: int) -> None:
+    def __init__(self, log: Log, question: EventQuery, of: int, places: "Places") -> None:
         self.of = of
         """To which reading of the log it belongs."""
         self._place = question.since or 0
@@ -126,6 +133,7 @@ class _Reading:
         self._last = question.since or 0
         self._reached: dict[str, bytes] = {}
         """Cursor of each site after the last event that counts."""
+        self._places = places
 
     async def next(self, most: int) -> list[tuple[int, bytes]]:
         """Return the next events, at most so many; fewer only at the end. Raises Unreadable."""
@@ -224,7 +232,14 @@ class _Reading:
         since, first = self._question.since or 0, self._log.first
         if since < first:
             return None
-        return await self._log.query(lambda connection: reached(connection, name, since, first, acknowledged), self.of)
+        key = (self.of, since, name)
+        if key not in self._places:
+            self._places[key] = await self._log.query(
+                lambda connection: reached(connection, name, since, first, acknowledged), self.of
+            )
+            if len(self._places) > PLACES:
+                self._places.popitem(last=False)
+        return self._places[key]
 
     def _fits(self, message: Message, found: Found) -> bool:
         question, at = self._question, message.stamp / 1e9
