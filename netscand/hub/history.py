@@ -12,7 +12,7 @@ from netscand.hub.connection import Connection, Message, ServerError
 from netscand.hub.log import Log, reached
 from netscand.hub.published import Unreadable as UnreadableMessage
 from netscand.hub.published import about_site, published
-from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, end_of_snapshot
+from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, end_of_snapshot, is_before
 
 LISTS = 32
 """Maximum lists that are read in parts, and can continue after their last part."""
@@ -132,7 +132,7 @@ class _Reading:
         self._left: deque[Message] = deque()
         self._last = question.since or 0
         self._reached: dict[str, bytes] = {}
-        """Cursor of each site after the last event that counts."""
+        """Cursor of each site, or of the subject of each device that was asked for, after the last event that counts."""
         self._places = places
 
     async def next(self, most: int) -> list[tuple[int, bytes]]:
@@ -218,6 +218,12 @@ class _Reading:
             return message.sequence not in self._log.view.skipped
         cursor = message.headers.get(CURSOR)
         if cursor is None:  # of a snapshot
+            return True
+        if self._question.macs is not None:  # what is between its events is not read
+            before = self._reached.get(message.subject)
+            if before is not None and (before == cursor or is_before(cursor, before)):
+                return False
+            self._reached[message.subject] = cursor
             return True
         previous, acknowledged = message.headers.get(PREVIOUS), message.headers.get(ACKNOWLEDGED)
         if name not in self._reached:  # what is before it may not be there yet, or it is repeated

@@ -338,6 +338,11 @@ async def test_what_a_site_repeats_although_it_was_acknowledged(folder: Path, se
         await until(partial(client.has, "barn", 4))
         assert client.history("barn") == happened(barn)
         assert client.snapshots == 1
+        for each in sorted(barn.devices):
+            own = [event.reason for event in barn.events if event.device and event.device.mac == each]
+            for path in (f"/api/devices/{each}/events?limit=500", f"/api/events?mac={each}&last=500"):
+                listed = (await other.get(path))["events"]
+                assert [one["device"]["reason"] for one in listed if one["kind"] != "snapshot"] == own
 
 
 async def test_kills_of_the_server_lose_and_repeat_nothing(folder: Path, server: NatsServer) -> None:
