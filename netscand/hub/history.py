@@ -132,7 +132,7 @@ class _Reading:
         self._left: deque[Message] = deque()
         self._last = question.since or 0
         self._reached: dict[str, bytes] = {}
-        """Cursor of each site, or of the subject of each device that was asked for, after the last event that counts."""
+        """Cursor after the last event that counts, by site, or by subject of a device that was asked for."""
         self._places = places
 
     async def next(self, most: int) -> list[tuple[int, bytes]]:
