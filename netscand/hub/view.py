@@ -95,7 +95,7 @@ class View:
         return fresh
 
     def become(self, fresh: "View") -> None:
-        """Take everything from another view at once: nobody sees a list that is read in part."""
+        """Take everything from another view at once: no client sees a list that is read in part."""
         self.devices, self.sites, self.skipped, self.lost = fresh.devices, fresh.sites, fresh.skipped, fresh.lost
 
     def site(self, name: str, now: float) -> Site:
