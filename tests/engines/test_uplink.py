@@ -572,6 +572,10 @@ async def test_the_place_to_continue_if_the_stream_of_cursors_is_of_another_age(
     assert await place() == Place("k3f9-5", None)
     messages[device_subject] = Stored(event | {sites.SEQUENCE: "3"}, b"")  # of an earlier history
     assert await place() == Place("k3f9-4", "r")
+    del messages[sites.cursor_subject(SITE)]
+    assert await place() == Place("k3f9-4", "r"), "a snapshot would leave out the events since"
+    messages.clear()
+    assert await place() == START
 
 
 class Watched(SimulatedSite):

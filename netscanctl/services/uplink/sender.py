@@ -36,13 +36,12 @@ async def find_place(server: Server, site: str) -> Place:
 
     The stream of cursors is behind the log, or of another age if they were restored differently: the log counts. The
     event of which that stream knows may be older in the log than the last message about the site, such as the end of a
-    snapshot of a later history: the later one of the two counts.
+    snapshot of a later history: the later one of the two counts. Or that stream has nothing of the site yet.
     """
     known = await server.last(sites.CURSOR, sites.cursor_subject(site))
     subject = known.headers.get(sites.SUBJECT, "") if known else ""
-    if not subject.startswith(f"{sites.PREFIX}.{site}."):
-        return START
-    found = [await server.last(sites.LOG, each) for each in dict.fromkeys((subject, sites.site_subject(site)))]
+    of_site = (each for each in (subject, sites.site_subject(site)) if each.startswith(f"{sites.PREFIX}.{site}."))
+    found = [await server.last(sites.LOG, each) for each in dict.fromkeys(of_site)]
     latest = sorted(filter(None, found), key=lambda one: int(one.headers[sites.SEQUENCE]), reverse=True)
     return next((place for one in latest if (place := place_after(one)) != START), START)
 
