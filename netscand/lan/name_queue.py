@@ -69,6 +69,8 @@ class _NetworkQueue:
 
         self._full: set[int] = set()
         """Queues without room, from which no entry was removed since that was counted."""
+        self._has_void: set[int] = set()
+        """Queues that may contain void entries."""
         self._strangers: deque[_Waiting] = deque()
         self._entries: dict[Mac, _Waiting] = {}
         """MAC → its current entry; other entries in the lists are void."""
@@ -83,6 +85,7 @@ class _NetworkQueue:
             return None
         if current is not None:
             self._full.clear()
+            self._has_void.update(range(len(self._by_urgency)))
         urgency = self._urgency(lookup.mac)
         if urgency >= STRANGER:
             self._strangers.append(waiting)
@@ -96,9 +99,11 @@ class _NetworkQueue:
         if number in self._full:
             return lookup
         if len(later) + len(due) >= MOST_WAITING:
-            later[:] = filter(self._is_current, later)
-            due[:] = filter(self._is_current, due)
-            heapify(later)
+            if number in self._has_void:
+                self._has_void.discard(number)
+                later[:] = filter(self._is_current, later)
+                due[:] = filter(self._is_current, due)
+                heapify(later)
             if len(later) + len(due) >= MOST_WAITING:
                 self._full.add(number)
                 return lookup

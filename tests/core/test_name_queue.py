@@ -347,6 +347,11 @@ def test_who_finds_a_full_queue_costs_nothing(loop: VirtualLoop, monkeypatch: py
     assert len(taken) == 10
     placed = [queue.put(2.0, Lookup(mac(number), ip("10.0.0.1"), "net")) for number in range(1000, 1020)]
     assert placed.count(None) == 10, "what was given up is given away"
+    looks.clear()
+    for number in range(2000, 2100):
+        loop.run_until_complete(queue.get())
+        assert queue.put(1.0, Lookup(mac(number), ip("10.0.0.1"), "net")) is None
+    assert looks["looks"] <= 400, "those that wait are not counted for each that leaves"
 
 
 def test_a_stranger_that_answered_meanwhile_is_no_stranger(loop: VirtualLoop) -> None:
