@@ -27,6 +27,7 @@ from netscand.core.model import (
     Event,
     EventKind,
     Evidence,
+    Filled,
     Ip,
     Kind,
     Mac,
@@ -46,6 +47,9 @@ REMEMBERED = 8192
 
 SHAPES = 256
 """The same for bodies of events with holes: a LAN has few vendors."""
+
+SECOND = len("2026-01-01T00:00:00")
+"""Length of the part of a stamp that the events of a second share."""
 
 HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"
 """Stands for a value until the event is encoded; netscand's own texts and vendor names never contain it."""
@@ -95,8 +99,8 @@ class Encoder:
         self._fresh = self._steady = offset()
         self._seconds: dict[int, str] = {}
         self._texts: dict[float, str] = {}
-        self._shapes: dict[object, bytes] = {}
-        """What events of new devices have in common → their body, with holes (`_plain`)."""
+        self._shapes: dict[object, _Common] = {}
+        """What events of new devices have in common → their text (`_plain`)."""
 
     # ---- times ----------------------------------------------------------------------------------------------------
 
@@ -297,14 +301,30 @@ class Encoder:
             event.network, event.evidence, event.reason, device.kind, self._vendor(mac), _is_randomized(mac),
             device.presence.patience, device.addresses[0].interface,
         )  # fmt: skip
-        body = self._shapes.get(shape)
-        if body is None:
+        common = self._shapes.get(shape)
+        if common is None:
             if len(self._shapes) >= SHAPES:
                 self._shapes.clear()
-            body = self._shapes[shape] = _with_holes(self._event(event))
-        at, ip, seen_at = self.time(event.at).encode(), ip_text(event.address).encode(), self.stamp(event.seen_at)
-        shown = b"null" if rtt is None else repr(round(rtt * 1000, 3)).encode()
-        return body % (at, ip, mac.hex(":").encode(), ip, at, at, at, shown, ip, at, at, seen_at.encode())
+            common = self._shapes[shape] = _Common(_with_holes(self._event(event)))
+        at, ip, seen_at = (
+            self.time(event.at).encode(),
+            ip_text(event.address).encode(),
+            self.stamp(event.seen_at).encode(),
+        )
+        shown, mac_shown = b"null" if rtt is None else repr(round(rtt * 1000, 3)).encode(), mac.hex(":").encode()
+        text = common.text % (at, ip, mac_shown, ip, at, at, at, shown, ip, at, at, seen_at)
+        second = at[:SECOND]
+        if seen_at[:SECOND] != second:
+            return text
+        if common.second != second:
+            now = second + b"\1"
+            common.second = second
+            common.in_second = common.text % (
+                now, b"\2", b"\3", b"\2", now, now, now, b"\4", b"\2", now, now, second + b"\5"
+            )  # fmt: skip
+        filled = Filled(text)
+        filled.common, filled.values = common.in_second, (at[SECOND:], ip, mac_shown, shown, seen_at[SECOND:])
+        return filled
 
     def _previous(self, fields: Mapping[str, object]) -> dict[str, object]:
         """Convert domain values under wire names into wire values."""
@@ -323,6 +343,16 @@ class Encoder:
             else:
                 shown[name] = value
         return shown
+
+
+class _Common:
+    """Text that events of new devices have in common, with holes; and that of one second (Filled)."""
+
+    __slots__ = ("in_second", "second", "text")
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.second = self.in_second = b""
 
 
 def _is_randomized(mac: Mac) -> bool:

@@ -16,6 +16,7 @@ from netscand.core.model import (
     Event,
     EventKind,
     Evidence,
+    Filled,
     Ip,
     Kind,
     Mac,
@@ -37,6 +38,7 @@ from netscand.serve.encode import (
     remembered,
 )
 from netscand.serve.hub import Hub
+from netscand.store.rows import pack, unpack
 from tests.serve.house import BOOT, LAN, FakeScanner, mac
 
 
@@ -210,7 +212,11 @@ def test_a_new_device_is_encoded_as_any_event(clock: Clock) -> None:
             assert event.device is not None
             event.device.kind = Kind("phone", "100 %b") if number & 1 else None
             event.device.rtt = None if number == 3 else event.device.rtt
-            assert translator.event(event) == generally(translator, event)
+            body = translator.event(event)
+            assert body == generally(translator, event)
+            assert isinstance(body, Filled)
+            assert unpack(pack(body)) == body
+            assert len(pack(body)) < 200
     assert len(shapes) == 2 * 3  # with a vendor; unknown; randomized; of each, with a kind and without
 
 
