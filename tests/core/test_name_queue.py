@@ -351,6 +351,7 @@ def test_who_finds_a_full_queue_costs_nothing(loop: VirtualLoop, monkeypatch: py
     for number in range(2000, 2100):
         loop.run_until_complete(queue.get())
         assert queue.put(1.0, Lookup(mac(number), ip("10.0.0.1"), "net")) is None
+        assert queue.put(1.0, Lookup(mac(9999), ip("10.0.0.1"), "net")) is not None
     assert looks["looks"] <= 400, "those that wait are not counted for each that leaves"
 
 
