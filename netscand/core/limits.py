@@ -242,8 +242,8 @@ class _InterfaceCounts:
     """Devices and refused MACs of one interface."""
 
     def __init__(self) -> None:
-        self.unconfirmed: OrderedDict[Mac, Device] = OrderedDict()
-        self.confirmed: OrderedDict[Mac, Device] = OrderedDict()
+        self.unconfirmed: dict[Mac, Device] = {}
+        self.confirmed: dict[Mac, Device] = {}
         self.waiting: OrderedDict[Mac, float] = OrderedDict()
         """Refused MACs, with the time of the first refusal."""
         self.refused = 0
@@ -353,7 +353,7 @@ def _stayed_a_day(device: Device) -> bool:
     return device.last_seen - device.first_seen >= DAY
 
 
-def _next_evicted(counted: OrderedDict[Mac, Device], may_evict: Callable[[Device], bool]) -> Mac | None:
+def _next_evicted(counted: dict[Mac, Device], may_evict: Callable[[Device], bool]) -> Mac | None:
     """Return the next device to evict, never an annotated one. Each call examines others, longest counted first."""
     last_choice = None
     for mac in tuple(islice(counted, EXAMINED)):
@@ -362,5 +362,5 @@ def _next_evicted(counted: OrderedDict[Mac, Device], may_evict: Callable[[Device
             if not _stayed_a_day(device):
                 return mac
             last_choice = last_choice or mac
-        counted.move_to_end(mac)
+        counted[mac] = counted.pop(mac)
     return last_choice

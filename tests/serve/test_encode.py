@@ -190,7 +190,8 @@ def test_a_device_before_an_event_can_be_encoded(translator: Encoder, scanner: F
 
 def discovered(number: int, vendor_mac: bytes = b"\xa4\x83") -> Event:
     at = 5.0 + number * 0.0137
-    ip, reason = Ip(bytes([10, 0, number >> 8, number & 255])), EVIDENCE_TEXT[Evidence.ARP_REPLY]
+    ip = Ip(bytes([10, 0, number >> 8, number & 255]) if number != 99 else bytes([0xFE, 0x80, *range(14)]))
+    reason = EVIDENCE_TEXT[Evidence.ARP_REPLY]
     device = Device(
         Mac(vendor_mac + number.to_bytes(4)), at, at, Presence(at, Rules()), status_since=at, reason=reason,
         addresses=[Address(ip, LAN, "eth0", Evidence.ARP_REPLY, at, at)], rtt=number * 1e-5,
