@@ -149,6 +149,9 @@ class NameResolver(Protocol):
     def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Look up the name of the device at that address, some time."""
 
+    def refuses_newcomer(self, network: str) -> bool:
+        """Return whether there is no room for a new device that answered us; then it needs no request."""
+
     def restart_rounds(self) -> None:
         """Forget when names were looked up."""
 
@@ -224,9 +227,12 @@ class Engine:
         self._look_again()
 
     def _request_name(self, event: Event, names: NameResolver) -> None:
-        network = self.networks.get(event.network or "")
-        if event.device is not None and network is not None:
-            self._look_up(event.device, network, names)
+        device, network = event.device, self.networks.get(event.network or "")
+        if device is None or network is None:
+            return
+        is_newcomer = event.kind is EventKind.DISCOVERED and device.confirmed and event.previous is None
+        if not (is_newcomer and names.refuses_newcomer(network.id)):
+            self._look_up(device, network, names)
 
     def _look_up(self, device: Device, network: Network, names: NameResolver) -> None:
         ip = device.ip

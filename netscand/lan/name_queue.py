@@ -28,7 +28,7 @@ from netscand.lan.name_lookup import LAN_WAIT, Effort, Queries, Resolver, Unansw
 MOST_WAITING, MOST_STRANGERS = 4_096, 512
 """Maximum devices of one urgency that wait on a network, for the first time or again; maximum strangers."""
 
-STRANGER = 2
+ANSWERED, STRANGER = 1, 2
 
 
 class Lookup(NamedTuple):
@@ -111,6 +111,10 @@ class _NetworkQueue:
         self._entries[lookup.mac] = waiting
         return None
 
+    def is_full(self, urgency: int) -> bool:
+        """Return whether there is no room for first queries of this urgency."""
+        return 2 * urgency in self._full
+
     def refuses(self, mac: Mac) -> bool:
         """Return whether there is no room for the first query of a device."""
         return bool(self._full) and 2 * self._urgency(mac) in self._full and mac not in self._entries
@@ -177,6 +181,11 @@ class NameQueue:
         if queue is None:
             queue = self._queues[lookup.network] = _NetworkQueue(self._urgency)
         return queue.put(_Waiting(due, next(self._numbers), lookup))
+
+    def is_full(self, network: str, urgency: int) -> bool:
+        """Return whether `put` would drop first queries of this urgency on a network."""
+        queue = self._queues.get(network)
+        return queue is not None and queue.is_full(urgency)
 
     def refuses(self, network: str, mac: Mac) -> bool:
         """Return whether `put` would drop the first query of a device on a network."""
@@ -313,6 +322,15 @@ class Names:
         lookup = Lookup(mac, ip, network.id)
         for queue in queues:
             self._wait(queue, now + SETTLE, lookup)
+
+    def refuses_newcomer(self, network: str) -> bool:
+        """Return whether there is no room for a new device that answered us; if so, count that as a request."""
+        queues = self._for_dns, self._for_mdns
+        if not all(queue.is_full(network, ANSWERED) for queue in queues):
+            return False
+        for _ in queues:
+            self._refused(network)
+        return True
 
     def restart_rounds(self) -> None:
         """Forget when devices were looked up, so that `request_name` looks all of them up."""

@@ -164,6 +164,9 @@ def test_a_batch_is_stored_before_names_are_looked_up() -> None:
         def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
             done.append("name")
 
+        def refuses_newcomer(self, network: str) -> bool:
+            raise AssertionError("they have not answered us")
+
         def restart_rounds(self) -> None:
             raise AssertionError("its sources stay as they are")
 

@@ -217,7 +217,7 @@ def test_a_new_device_is_encoded_as_any_event(clock: Clock) -> None:
             assert body == generally(translator, event)
             assert isinstance(body, Filled)
             assert unpack(pack(body)) == body
-            assert len(pack(body)) < 200
+            assert len(pack(body)) < 210
     assert len(shapes) == 2 * 3  # with a vendor; unknown; randomized; of each, with a kind and without
 
 
