@@ -47,15 +47,15 @@ class Order:
 
     def __init__(self, n: int, rng: Random) -> None:
         self.n = n
-        self._first = rng.randrange(n) if n else 0
+        self.first = rng.randrange(n) if n else 0
         step = rng.randrange(n // 3, 2 * n // 3) | 1 if n > 3 else 1  # not near n, which would be a backward walk
         while gcd(step, max(n, 1)) != 1:
             step += 2 if n % 2 == 0 else 1
-        self._step = step
+        self.step = step
 
     def at(self, i: int) -> int:
         """Return the i-th number; after n, the order repeats."""
-        return (self._first + i * self._step) % self.n
+        return (self.first + i * self.step) % self.n
 
 
 class Part:
@@ -187,9 +187,10 @@ class Part:
     def _walk(self, inventory: Inventory, attempt: int, *, known: bool | None) -> Walk:
         """Probe each address once. `known`: only those of online devices (True), or only the others (False)."""
         network_id, base, state, offsets = self.network.id, self._base, self._state, self.offsets
+        first, step, n = self._order.first, self._order.step, self._order.n
         skipped = 0
         for i in self._window:
-            index = self._order.at(i)
+            index = (first + i * step) % n  # `Order.at`: a call for each address and each walk
             tried = state[index]
             skipped += 1
             if skipped % SKIP == 0:

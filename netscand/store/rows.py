@@ -147,7 +147,7 @@ _DEFLATE = zlib.compressobj(3, zlib.DEFLATED, WINDOW, 2, zlib.Z_DEFAULT_STRATEGY
 with cold caches takes 9 µs longer."""
 
 
-FILLED, _HEAD = 1, struct.Struct(">BIB")
+FILLED, _HEAD = 1, struct.Struct(">BIH")
 """First byte of a row of a Filled, which no deflated one begins with. A checksum of the event and the length of its
 values follow, then these values, and the text that it has in common with others, deflated."""
 
@@ -165,11 +165,9 @@ EXAMPLE = (
 
 _COMMON = zlib.compressobj(3, zlib.DEFLATED, WINDOW, 2, zlib.Z_DEFAULT_STRATEGY, EXAMPLE)
 
-_VALUE = re.compile(b"[\x01-\x05]")
-
 
 def pack(body: bytes) -> bytes:
-    """Deflate an event: of 850 to 1,900 bytes remain 150 to 400. Of a Filled, only what it has not in common: 3 µs."""
+    """Deflate an event: of 850 to 1,900 bytes remain 140 to 400. It takes 12 µs, of a Filled 1.4."""
     if type(body) is Filled:
         values = b"\n".join(body.values)
         return _HEAD.pack(FILLED, zlib.crc32(body), len(values)) + values + _deflated_common(body.common)
@@ -192,10 +190,10 @@ def unpack(stored: bytes) -> bytes:
         if stored[0] != FILLED:
             return _inflated(stored, DICTIONARY)
         _, checksum, size = _HEAD.unpack_from(stored)
-        values = stored[_HEAD.size : _HEAD.size + size].split(b"\n")
-        common = _inflated(stored[_HEAD.size + size :], EXAMPLE)
-        body = _VALUE.sub(lambda found: values[found[0][0] - 1], common)
-    except (zlib.error, struct.error, TypeError, IndexError) as wrong:
+        body = _inflated(stored[_HEAD.size + size :], EXAMPLE)
+        for number, value in enumerate(stored[_HEAD.size : _HEAD.size + size].split(b"\n"), 1):
+            body = body.replace(number.to_bytes(), value)
+    except (zlib.error, struct.error, TypeError, IndexError, OverflowError) as wrong:
         raise ValueError(str(wrong)) from None
     if zlib.crc32(body) != checksum:
         raise ValueError("its checksum is wrong")
