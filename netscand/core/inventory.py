@@ -135,10 +135,10 @@ class Inventory(DueChecks):
             return ()
         changed = seen.evidence is not Evidence.PROXIED and self.kinds.note(device, seen)
         is_new = False
-        for event in events:
-            if event.device is device:
-                is_new = is_new or event.kind is EventKind.DISCOVERED
-                changed = changed or event.kind is EventKind.RENAMED
+        for each in events:
+            if each.device is device:
+                is_new = is_new or each.kind is EventKind.DISCOVERED
+                changed = changed or each.kind is EventKind.RENAMED
         if not (changed or is_new or device.mac in self.kinds.due):
             return ()
         event = self.kinds.update(device, seen.at, is_new=is_new)

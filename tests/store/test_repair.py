@@ -505,7 +505,7 @@ def test_a_look_at_a_long_log_takes_few_reads(tmp_path: Path, monkeypatch: pytes
         reads += 1
         return read(file, size, start)
 
-    monkeypatch.setattr(repair.os, "pread", counted)
+    monkeypatch.setattr(os, "pread", counted)
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA wal_autocheckpoint = 0")
