@@ -134,12 +134,9 @@ class Inventory(DueChecks):
         if device is None or device.is_self:
             return ()
         changed = seen.evidence is not Evidence.PROXIED and self.kinds.note(device, seen)
-        is_new = False
-        for each in events:
-            if each.device is device:
-                is_new = is_new or each.kind is EventKind.DISCOVERED
-                changed = changed or each.kind is EventKind.RENAMED
-        if not (changed or is_new or device.mac in self.kinds.due):
+        mine = [event.kind for event in events if event.device is device]
+        is_new = EventKind.DISCOVERED in mine
+        if not (changed or is_new or EventKind.RENAMED in mine or device.mac in self.kinds.due):
             return ()
         event = self.kinds.update(device, seen.at, is_new=is_new)
         if event is None:

@@ -99,7 +99,7 @@ class Encoder:
         self._fresh = self._steady = offset()
         self._seconds: dict[int, str] = {}
         self._texts: dict[float, str] = {}
-        self._shapes: dict[object, _Common] = {}
+        self._shapes: dict[object, _Shape] = {}
         """What events of new devices have in common → their text (`_plain`)."""
 
     # ---- times ----------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ class Encoder:
         if common is None:
             if len(self._shapes) >= SHAPES:
                 self._shapes.clear()
-            common = self._shapes[shape] = _Common(_marked(self._event(event)))
+            common = self._shapes[shape] = _Shape(_marked(self._event(event)))
         second, rest = divmod(self.milliseconds(event.at), 1000)
         seen_in, seen_rest = divmod(int((event.seen_at + self._fresh) * 1_000_000), 1_000_000)
         if seen_in != second:  # the two stamps are rounded differently
@@ -340,7 +340,7 @@ class Encoder:
         return shown
 
 
-class _Common:
+class _Shape:
     """Text that the events of new devices have in common: `marked` as of Filled, and `holed` for the operator %."""
 
     __slots__ = ("_text", "holed", "marked", "second")

@@ -170,12 +170,12 @@ def pack(body: bytes) -> bytes:
     """Deflate an event: of 850 to 1,900 bytes remain 140 to 400. It takes 12 µs, of a Filled 1.4."""
     if type(body) is Filled:
         values = b"\n".join(body.values)
-        return _HEAD.pack(FILLED, zlib.crc32(body), len(values)) + values + _deflated_common(body.common)
+        return _HEAD.pack(FILLED, zlib.crc32(body), len(values)) + values + _deflated_once(body.common)
     return _deflated(_DEFLATE, body)
 
 
 @lru_cache(maxsize=256)
-def _deflated_common(text: bytes) -> bytes:
+def _deflated_once(text: bytes) -> bytes:
     return _deflated(_COMMON, text)
 
 
