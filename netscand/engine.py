@@ -149,6 +149,9 @@ class NameResolver(Protocol):
     def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Look up the name of the device at that address, some time."""
 
+    def refuses_newcomer(self, network: str) -> bool:
+        """Return whether there is no room for a new device that answered us; then it needs no request."""
+
     def restart_rounds(self) -> None:
         """Forget when names were looked up."""
 
@@ -224,9 +227,12 @@ class Engine:
         self._look_again()
 
     def _request_name(self, event: Event, names: NameResolver) -> None:
-        network = self.networks.get(event.network or "")
-        if event.device is not None and network is not None:
-            self._look_up(event.device, network, names)
+        device, network = event.device, self.networks.get(event.network or "")
+        if device is None or network is None:
+            return
+        is_newcomer = event.kind is EventKind.DISCOVERED and device.confirmed and event.previous is None
+        if not (is_newcomer and names.refuses_newcomer(network.id)):
+            self._look_up(device, network, names)
 
     def _look_up(self, device: Device, network: Network, names: NameResolver) -> None:
         ip = device.ip
@@ -454,25 +460,22 @@ class Engine:
             self._refused[refused.network] = refused.message
             self._planner.failed({refused.network: refused.message}, now)
             return False
-        left = set(map(id, behind))
-        sent = 0
-        for probe in probes:
-            if id(probe) in left:
-                continue
-            sent += 1
-            self._inventory.record_sent(probe, now)
-            if probe.mac is None:
-                self._broadcast += 1
-            else:
-                self._unicast += 1
-            self._refused.pop(probe.network.id, None)
+        left, record_sent = set(map(id, behind)), self._inventory.record_sent
+        sent = [probe for probe in probes if id(probe) not in left] if left else probes
+        for probe in sent:
+            record_sent(probe, now)
+            if self._refused:
+                self._refused.pop(probe.network.id, None)
+        by_broadcast = sum(probe.mac is None for probe in sent)
+        self._broadcast += by_broadcast
+        self._unicast += len(sent) - by_broadcast
         second, count, before = self._second
         if int(now) != second:
             before = count if int(now) == second + 1 else 0
             count = 0
-        self._second = int(now), count + sent, before
+        self._second = int(now), count + len(sent), before
         self._unsent = behind
-        return sent == 0
+        return not sent
 
     def _look_again(self) -> None:
         """Wake `run` if something is due earlier than it expects."""

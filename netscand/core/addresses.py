@@ -199,7 +199,7 @@ class Addresses:
         address = Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at)
         address.main_since, address.mac = seen.at, seen.merged_mac
         address.answered = seen.at if answers else -inf
-        device.addresses.append(address)
+        device.addresses = [address]  # smaller than a list that grows
         holders[ip] = device
         return True
 

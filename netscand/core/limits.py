@@ -1,6 +1,6 @@
 """Admission limits: which devices are admitted, which are evicted, and which budget pays for their changes."""
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import islice
@@ -242,8 +242,8 @@ class _InterfaceCounts:
     """Devices and refused MACs of one interface."""
 
     def __init__(self) -> None:
-        self.unconfirmed: OrderedDict[Mac, Device] = OrderedDict()
-        self.confirmed: OrderedDict[Mac, Device] = OrderedDict()
+        self.unconfirmed: dict[Mac, Device] = {}
+        self.confirmed: dict[Mac, Device] = {}
         self.waiting: OrderedDict[Mac, float] = OrderedDict()
         """Refused MACs, with the time of the first refusal."""
         self.refused = 0
@@ -254,12 +254,12 @@ class AdmissionLimits:
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._by_interface: dict[int, _InterfaceCounts] = {}
+        self._by_interface: defaultdict[int, _InterfaceCounts] = defaultdict(_InterfaceCounts)
 
     def admit(self, seen: Observation, *, confirmed: bool, has_room: bool) -> bool:
         """Return whether to admit a new device. `confirmed`: it answered us, and needs `has_room`."""
         interface, now = seen.interface, seen.at
-        counts = self._counts_of(interface)
+        counts = self._by_interface[interface]
         row = NEWCOMERS_THAT_ANSWER if confirmed else NEWCOMERS
         if confirmed and not has_room:
             self._budgets.refuse(row, now)
@@ -284,7 +284,7 @@ class AdmissionLimits:
 
     def has_room(self, interface: int) -> bool:
         """Return whether there is room for one more device that answered us."""
-        return len(self._counts_of(interface).confirmed) < MOST_CONFIRMED
+        return len(self._by_interface[interface].confirmed) < MOST_CONFIRMED
 
     def eviction_candidate(self, interface: int, now: float) -> Mac | None:
         """Return a device to evict for a new one that answered: offline, without annotations.
@@ -299,11 +299,11 @@ class AdmissionLimits:
             gone_for = now - device.last_seen
             return device.status is Status.OFFLINE and (not _stayed_a_day(device) or gone_for > LONG_OFFLINE)
 
-        return _next_evicted(self._counts_of(interface).confirmed, may_evict)
+        return _next_evicted(self._by_interface[interface].confirmed, may_evict)
 
     def flood(self, seen: Observation, network: str) -> tuple[Event, ...]:
         """Return a `flood` event about the MACs refused since the last one, if it is time for another."""
-        counts = self._counts_of(seen.interface)
+        counts = self._by_interface[seen.interface]
         if not counts.refused or not self._budgets.has(FLOODS, seen.interface, seen.at):
             return ()
         self._budgets.take(FLOODS, seen.interface, seen.at)
@@ -316,7 +316,7 @@ class AdmissionLimits:
 
         Devices that stayed for more than a day go last. Annotated ones are never evicted, and may exceed the limit.
         """
-        unconfirmed = self._counts_of(device.interface).unconfirmed
+        unconfirmed = self._by_interface[device.interface].unconfirmed
         unconfirmed[device.mac] = device
         if len(unconfirmed) <= MOST_UNCONFIRMED:
             return None
@@ -327,7 +327,7 @@ class AdmissionLimits:
 
     def confirm(self, device: Device) -> None:
         """Count a device as one that answered us, if there is room."""
-        here = self._counts_of(device.interface)
+        here = self._by_interface[device.interface]
         if len(here.confirmed) >= MOST_CONFIRMED:
             return
         for counts in self._by_interface.values():
@@ -341,19 +341,13 @@ class AdmissionLimits:
             counts.confirmed.pop(device.mac, None)
             counts.unconfirmed.pop(device.mac, None)
 
-    def _counts_of(self, interface: int) -> _InterfaceCounts:
-        counts = self._by_interface.get(interface)
-        if counts is None:
-            counts = self._by_interface[interface] = _InterfaceCounts()
-        return counts
-
 
 def _stayed_a_day(device: Device) -> bool:
     """Return whether a device was present for more than a day, which an attacker cannot fake quickly."""
     return device.last_seen - device.first_seen >= DAY
 
 
-def _next_evicted(counted: OrderedDict[Mac, Device], may_evict: Callable[[Device], bool]) -> Mac | None:
+def _next_evicted(counted: dict[Mac, Device], may_evict: Callable[[Device], bool]) -> Mac | None:
     """Return the next device to evict, never an annotated one. Each call examines others, longest counted first."""
     last_choice = None
     for mac in tuple(islice(counted, EXAMINED)):
@@ -362,5 +356,5 @@ def _next_evicted(counted: OrderedDict[Mac, Device], may_evict: Callable[[Device
             if not _stayed_a_day(device):
                 return mac
             last_choice = last_choice or mac
-        counted.move_to_end(mac)
+        counted[mac] = counted.pop(mac)
     return last_choice

@@ -482,6 +482,14 @@ class Event(NamedTuple):
     """The live object, as `device`."""
 
 
+class Filled(bytes):
+    """Text of an event that differs from those of others only in `values`, as of a device that answers a large scan."""
+
+    common: bytes
+    """The text with a byte in place of each value: 1 for the first, and so on. JSON never contains these bytes."""
+    values: tuple[bytes, ...]
+
+
 class Probe(NamedTuple):
     """One frame to send: an ARP request by broadcast (`mac` None) or by unicast; IPv6: a solicitation or an echo."""
 

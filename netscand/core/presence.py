@@ -79,14 +79,13 @@ class Silence(NamedTuple):
 class SilenceHistogram:
     """Histogram of one device's silences, first seen at `now`."""
 
-    __slots__ = ("_absences", "_counts", "_decayed_at", "_ended", "_first_seen", "_review_at", "patience")
+    __slots__ = ("_absences", "_counts", "_decayed_at", "_ended", "_first_seen", "_reviewed_at", "patience")
 
     def __init__(self, now: float) -> None:
-        self._first_seen = self._decayed_at = now
+        self._first_seen = self._decayed_at = self._reviewed_at = now  # one object: there may be 65,533 devices
         self._counts: Counts = None
         self._absences: Counts = None
         self._ended: Silence | None = None
-        self._review_at = now + NEW
         self.patience = NEW_PATIENCE
         """Learned patience in seconds, not limited by the rules; 0: the minimum is enough."""
 
@@ -96,7 +95,8 @@ class SilenceHistogram:
         if ended and (joined or at - ended.at > SETTLED):
             self._learn(ended, absence=joined and at - ended.at <= SETTLED)
             self._ended = None
-        if at >= self._review_at:
+        reviewed_at, first_seen = self._reviewed_at, self._first_seen
+        if at >= (reviewed_at + REVIEW if reviewed_at - first_seen >= NEW else first_seen + NEW):
             self._review(at)
 
     def record_silence(self, seconds: float, at: float, *, joined: bool, most: float) -> None:
@@ -153,7 +153,7 @@ class SilenceHistogram:
         """Calculate the patience from the histogram."""
         self._decay(now)
         age = now - self._first_seen
-        self._review_at = now + REVIEW if age >= NEW else self._first_seen + NEW
+        self._reviewed_at = now
         required = min(
             0.5 + age / DAY, REPETITIONS
         )  # in its first day the longest silence counts, were it the only one
@@ -246,6 +246,9 @@ class Step(Enum):
 
 NOTHING, PROBE = Step.NOTHING, Step.PROBE  # a lookup in the enum takes 50 ns
 
+NEVER = -inf
+"""One object for all devices: the expression makes another one each time."""
+
 
 class Presence:
     """Presence of one device, first seen at `now`."""
@@ -272,7 +275,7 @@ class Presence:
         """Patience that a user set for this device; overrides the learned one and the limits of the rules."""
         self._since = now
         self._unicast = self._broadcast = 0
-        self._first_probe = self._probed_at = self._owed_until = -inf
+        self._first_probe = self._probed_at = self._owed_until = NEVER
         self._restarted = self._offline = self._goodbye = False
         self._unicast_misses = 0
         self._silences = SilenceHistogram(now)

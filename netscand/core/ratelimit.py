@@ -143,8 +143,7 @@ class Budgets:
 
     def take(self, budget: Budget, spender: Hashable, now: float, units: float = 1.0) -> bool:
         """Return whether `spender` may cause so many units at `now` (monotonic seconds); if so, spend them."""
-        buckets, key = self._bucket(budget, spender, now)
-        at_once, per_second = self._size(budget, spender)
+        buckets, key, at_once, per_second = self._bucket(budget, spender, now)
         full_at = buckets.get(key, now)
         if full_at < now:
             full_at = now
@@ -157,14 +156,12 @@ class Budgets:
 
     def room(self, budget: Budget, spender: Hashable, now: float) -> int:
         """Return the number of whole units that `take` would grant, without spending."""
-        buckets, key = self._bucket(budget, spender, now)
-        at_once, per_second = self._size(budget, spender)
+        buckets, key, at_once, per_second = self._bucket(budget, spender, now)
         return max(0, int(at_once + ROUNDING - (max(now, buckets.get(key, now)) - now) * per_second))
 
     def has(self, budget: Budget, spender: Hashable, now: float, units: float = 1.0) -> bool:
         """Return whether `take` would grant so many units, without spending."""
-        buckets, key = self._bucket(budget, spender, now)
-        at_once, per_second = self._size(budget, spender)
+        buckets, key, at_once, per_second = self._bucket(budget, spender, now)
         return (max(now, buckets.get(key, now)) - now) * per_second + units <= at_once + ROUNDING
 
     def refuse(self, budget: Budget, now: float, units: int = 1) -> None:
@@ -181,25 +178,25 @@ class Budgets:
         limiting = set(self.limiting(now))
         return [Refused(name, count, name in limiting) for name, count in sorted(self.refused.items())]
 
-    def _size(self, budget: Budget, spender: Hashable) -> tuple[float, float]:
-        at_once, per_second = budget.for_each_address
-        addresses = self.addresses.get(spender) if per_second else None
-        if not addresses:
-            return budget.at_once, budget.per_second
-        return max(budget.at_once, at_once * addresses), max(budget.per_second, per_second * addresses)
-
-    def _bucket(self, budget: Budget, spender: Hashable, now: float) -> tuple[OrderedDict[Hashable, float], Hashable]:
-        """Return the buckets of a budget, and the key of the spender's bucket."""
+    def _bucket(
+        self, budget: Budget, spender: Hashable, now: float
+    ) -> tuple[OrderedDict[Hashable, float], Hashable, float, float]:
+        """Return the buckets of a budget, the key of the spender's bucket, and its size: at once, and per second."""
+        at_once, per_second = budget.at_once, budget.per_second
+        if budget.for_each_address[1] and (addresses := self.addresses.get(spender)):
+            burst, rate = budget.for_each_address
+            at_once, per_second = max(at_once, burst * addresses), max(per_second, rate * addresses)
         buckets = self._full_at.get(budget.name)
         if buckets is None:
             buckets = self._full_at[budget.name] = OrderedDict()
         elif spender in buckets:
-            return buckets, spender
+            return buckets, spender, at_once, per_second
         for key in [key for key in islice(buckets, EXAMINED) if buckets[key] <= now]:
             del buckets[key]
         most = MOST_ADDRESSES if budget.spender == "address" else MOST_SPENDERS
         crowded = len(buckets) >= most and budget.spender != "device"
-        return buckets, _SHARED if crowded else spender  # so that many names get no further full bucket
+        key = _SHARED if crowded else spender  # so that many names get no further full bucket
+        return buckets, key, at_once, per_second
 
 
 def table() -> tuple[Budget, ...]:

@@ -28,7 +28,7 @@ from netscand.lan.name_lookup import LAN_WAIT, Effort, Queries, Resolver, Unansw
 MOST_WAITING, MOST_STRANGERS = 4_096, 512
 """Maximum devices of one urgency that wait on a network, for the first time or again; maximum strangers."""
 
-STRANGER = 2
+ANSWERED, STRANGER = 1, 2
 
 
 class Lookup(NamedTuple):
@@ -69,6 +69,8 @@ class _NetworkQueue:
 
         self._full: set[int] = set()
         """Queues without room, from which no entry was removed since that was counted."""
+        self._has_void: set[int] = set()
+        """Queues that may contain void entries."""
         self._strangers: deque[_Waiting] = deque()
         self._entries: dict[Mac, _Waiting] = {}
         """MAC → its current entry; other entries in the lists are void."""
@@ -83,6 +85,7 @@ class _NetworkQueue:
             return None
         if current is not None:
             self._full.clear()
+            self._has_void.update(range(len(self._by_urgency)))
         urgency = self._urgency(lookup.mac)
         if urgency >= STRANGER:
             self._strangers.append(waiting)
@@ -96,15 +99,21 @@ class _NetworkQueue:
         if number in self._full:
             return lookup
         if len(later) + len(due) >= MOST_WAITING:
-            later[:] = filter(self._is_current, later)
-            due[:] = filter(self._is_current, due)
-            heapify(later)
+            if number in self._has_void:
+                self._has_void.discard(number)
+                later[:] = filter(self._is_current, later)
+                due[:] = filter(self._is_current, due)
+                heapify(later)
             if len(later) + len(due) >= MOST_WAITING:
                 self._full.add(number)
                 return lookup
         heappush(later, waiting)
         self._entries[lookup.mac] = waiting
         return None
+
+    def is_full(self, urgency: int) -> bool:
+        """Return whether there is no room for first queries of this urgency."""
+        return 2 * urgency in self._full
 
     def refuses(self, mac: Mac) -> bool:
         """Return whether there is no room for the first query of a device."""
@@ -172,6 +181,11 @@ class NameQueue:
         if queue is None:
             queue = self._queues[lookup.network] = _NetworkQueue(self._urgency)
         return queue.put(_Waiting(due, next(self._numbers), lookup))
+
+    def is_full(self, network: str, urgency: int) -> bool:
+        """Return whether `put` would drop first queries of this urgency on a network."""
+        queue = self._queues.get(network)
+        return queue is not None and queue.is_full(urgency)
 
     def refuses(self, network: str, mac: Mac) -> bool:
         """Return whether `put` would drop the first query of a device on a network."""
@@ -308,6 +322,15 @@ class Names:
         lookup = Lookup(mac, ip, network.id)
         for queue in queues:
             self._wait(queue, now + SETTLE, lookup)
+
+    def refuses_newcomer(self, network: str) -> bool:
+        """Return whether there is no room for a new device that answered us; if so, count that as a request."""
+        queues = self._for_dns, self._for_mdns
+        if not all(queue.is_full(network, ANSWERED) for queue in queues):
+            return False
+        for _ in queues:
+            self._refused(network)
+        return True
 
     def restart_rounds(self) -> None:
         """Forget when devices were looked up, so that `request_name` looks all of them up."""

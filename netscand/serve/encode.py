@@ -7,6 +7,7 @@ An event is encoded once, here: its body is what the history stores and what eve
 by REST. A message adds what the body cannot know: the cursor, and when it is sent.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from copy import copy
 from datetime import datetime
@@ -27,6 +28,7 @@ from netscand.core.model import (
     Event,
     EventKind,
     Evidence,
+    Filled,
     Ip,
     Kind,
     Mac,
@@ -47,8 +49,10 @@ REMEMBERED = 8192
 SHAPES = 256
 """The same for bodies of events with holes: a LAN has few vendors."""
 
-HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"
-"""Stands for a value until the event is encoded; netscand's own texts and vendor names never contain it."""
+MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
+"""Stands before the number of a value until the event is encoded; no text of netscand or of a vendor contains it."""
+
+MARKS = re.compile(b"[\\x01-\\x05]")
 
 APART = 1e12
 """Added to the unix times among the keys of that cache; the others are monotonic."""
@@ -95,8 +99,8 @@ class Encoder:
         self._fresh = self._steady = offset()
         self._seconds: dict[int, str] = {}
         self._texts: dict[float, str] = {}
-        self._shapes: dict[object, bytes] = {}
-        """What events of new devices have in common → their body, with holes (`_plain`)."""
+        self._shapes: dict[object, _Shape] = {}
+        """What events of new devices have in common → their text (`_plain`)."""
 
     # ---- times ----------------------------------------------------------------------------------------------------
 
@@ -267,7 +271,7 @@ class Encoder:
         device = event.device
         if device is not None and event.kind is EventKind.DISCOVERED and _is_plain(device, event):
             return self._plain(event, device)
-        return protocol.encode(self._event(event))[BEFORE:-AFTER].join((b"{", b"}"))
+        return self._generally(event)
 
     def _event(self, event: Event) -> protocol.Event:
         return protocol.Event(
@@ -297,14 +301,25 @@ class Encoder:
             event.network, event.evidence, event.reason, device.kind, self._vendor(mac), _is_randomized(mac),
             device.presence.patience, device.addresses[0].interface,
         )  # fmt: skip
-        body = self._shapes.get(shape)
-        if body is None:
+        common = self._shapes.get(shape)
+        if common is None:
             if len(self._shapes) >= SHAPES:
                 self._shapes.clear()
-            body = self._shapes[shape] = _with_holes(self._event(event))
-        at, ip, seen_at = self.time(event.at).encode(), ip_text(event.address).encode(), self.stamp(event.seen_at)
-        shown = b"null" if rtt is None else repr(round(rtt * 1000, 3)).encode()
-        return body % (at, ip, mac.hex(":").encode(), ip, at, at, at, shown, ip, at, at, seen_at.encode())
+            common = self._shapes[shape] = _Shape(_marked(self._event(event)))
+        second, rest = divmod(self.milliseconds(event.at), 1000)
+        seen_in, seen_rest = divmod(int((event.seen_at + self._fresh) * 1_000_000), 1_000_000)
+        if seen_in != second:  # the two stamps are rounded differently
+            return self._generally(event)
+        if second != common.second:
+            common.set_second(second, self._seconds.get(second) or self._second(second))
+        at, seen_at, ip = b".%03dZ" % rest, b".%06dZ" % seen_rest, ip_text(event.address).encode()
+        shown, took = mac.hex(":").encode(), b"null" if rtt is None else repr(round(rtt * 1000, 3)).encode()
+        body = Filled(common.holed % (at, ip, shown, ip, at, at, at, took, ip, at, at, seen_at))
+        body.common, body.values = common.marked, (at, ip, shown, took, seen_at)
+        return body
+
+    def _generally(self, event: Event) -> bytes:
+        return protocol.encode(self._event(event))[BEFORE:-AFTER].join((b"{", b"}"))
 
     def _previous(self, fields: Mapping[str, object]) -> dict[str, object]:
         """Convert domain values under wire names into wire values."""
@@ -323,6 +338,23 @@ class Encoder:
             else:
                 shown[name] = value
         return shown
+
+
+class _Shape:
+    """Text that the events of new devices have in common: `marked` as of Filled, and `holed` for the operator %."""
+
+    __slots__ = ("_text", "holed", "marked", "second")
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self.second = -1
+        self.holed = self.marked = b""
+
+    def set_second(self, second: int, shown: str) -> None:
+        """Set the second of the events, which then is in the text: it would be in seven of the values."""
+        self.second = second
+        self.marked = self._text.replace(b"\1", shown.encode() + b"\1").replace(b"\5", shown.encode() + b"\5")
+        self.holed = MARKS.sub(b"%b", self.marked.replace(b"%", b"%%"))
 
 
 def _is_randomized(mac: Mac) -> bool:
@@ -350,17 +382,18 @@ def _is_plain(device: Device, event: Event) -> bool:
     )  # fmt: skip
 
 
-def _with_holes(event: protocol.Event) -> bytes:
-    """Return the body of such an event, with holes for times, address, MAC and round trip."""
+def _marked(event: protocol.Event) -> bytes:
+    """Return the body of such an event with marks: 1 for times, 2 address, 3 MAC, 4 round trip, 5 `seen_at`."""
     assert event.device is not None
-    event.at = event.address = event.seen_at = HOLE
-    device = event.device
-    device.mac = device.ip = device.status_since = device.first_seen = device.last_seen = HOLE
-    device.rtt_ms = None
-    address = device.addresses[0]
-    address.ip = address.first_seen = address.last_seen = HOLE
-    text = protocol.encode(event)[BEFORE:-AFTER].replace(b"%", b"%%").replace(HOLE.encode(), b"%b")
-    return b"{" + text.replace(b'"rtt_ms":null', b'"rtt_ms":%b') + b"}"
+    (address,), device = event.device.addresses, event.device
+    event.at = device.status_since = device.first_seen = device.last_seen = f"{MARK}1"
+    address.first_seen = address.last_seen = event.at
+    event.address = device.ip = address.ip = f"{MARK}2"
+    device.mac, device.rtt_ms, event.seen_at = f"{MARK}3", None, f"{MARK}5"
+    text = protocol.encode(event)[BEFORE:-AFTER].replace(b'"rtt_ms":null', b'"rtt_ms":\4')
+    for number in range(1, 6):
+        text = text.replace(f"{MARK}{number}".encode(), bytes([number]))
+    return b"{" + text + b"}"
 
 
 def _service(service: Service) -> protocol.Service:

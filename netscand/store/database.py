@@ -5,7 +5,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -23,8 +22,11 @@ APPLICATION = 0x6E736364
 PATIENCE = 5.0
 """Seconds to wait for another connection of netscand."""
 
-SIZES = (256, 64, 16, 4, 1)
-"""Rows in one statement: whatever the number of rows, five statements are prepared."""
+AT_ONCE = 256
+"""Maximum rows in one statement. Between two statements, a thread waits for the interpreter while the loop is busy."""
+
+PREPARED = 16
+"""Statements that a connection keeps: one of 64 rows takes some 50 kB."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     options = "?mode=ro" if read_only else "?mode=rw"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}{options}", uri=True, timeout=PATIENCE, isolation_level=None,
-        check_same_thread=False,
+        check_same_thread=False, cached_statements=PREPARED,
     )  # fmt: skip
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
@@ -214,16 +216,12 @@ def back_up(connection: sqlite3.Connection, target: Path, alive: Callable[[], ob
 def insert(
     database: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row], *, replace: bool = False
 ) -> None:
-    """Insert rows in few statements, each of many rows."""
-    start = 0
-    for size in SIZES:
-        while len(rows) - start >= size:
-            values = tuple(chain.from_iterable(rows[start : start + size]))
-            database.execute(_insertion(table, columns, size, replace), values)
-            start += size
+    """Insert rows, AT_ONCE in a statement."""
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        database.execute(_insertion(table, columns, len(some), replace), tuple(chain.from_iterable(some)))
 
 
-@cache
 def _insertion(table: str, columns: Sequence[str], rows: int, replace: bool) -> str:
     marks = "(" + ",".join("?" * len(columns)) + ")"
     verb = "REPLACE" if replace else "INSERT"

@@ -6,7 +6,7 @@ because only the writer's thread may replace its connection. Damage found at a s
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from zlib import crc32
@@ -24,6 +24,9 @@ ENDS = ("", "-wal", "-shm")
 
 PAGE, LOG_HEADER, FRAME_HEADER = 4096, 32, 24
 """Bytes (sqlite.org/fileformat2.html, sections 4.1 and 4.2)."""
+
+FRAME, AT_ONCE = FRAME_HEADER + PAGE, 256
+"""Bytes of a frame of the log, and frames read at once. Each read gives up the interpreter, and has to wait for it."""
 
 MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 SALTS = slice(16, 24)
@@ -45,8 +48,8 @@ class Files:
         self._opened = {end: _identity(os.stat(f"{path}{end}")) for end in ENDS}
         self._main = self._log = (0, 0)
         self._header = b""
-        self._frames: list[int] = []
-        """A checksum of each frame of the log, as it was when it was first seen."""
+        self._frames = self._checksum = 0
+        """Number of frames that the log had, and the checksum of all of them."""
         self.wrote()
 
     def wrote(self) -> None:
@@ -92,24 +95,23 @@ class Files:
             return ""
         with open(name, "rb", buffering=0) as log:
             header = os.pread(log.fileno(), LOG_HEADER, 0)
-            count = _committed(log.fileno(), header[SALTS], state.st_size)
+            known, expected = (self._frames, self._checksum) if header == self._header else (0, 0)
+            count = _committed(log.fileno(), header[SALTS], known, state.st_size)
             with resting:
                 pass
-            frames = _checksums(log.fileno(), count)
+            found = _checksum(log.fileno(), 0, known, 0)
+            checksum = _checksum(log.fileno(), known, count, found)
             if os.pread(log.fileno(), LOG_HEADER, 0) != header:
                 return ""  # it was restarted meanwhile: next time
-        if header[:4] not in MAGIC:
-            harmed = bool(self._frames or state.st_size)
-        else:
-            harmed = header == self._header and frames[: len(self._frames)] != self._frames
+        harmed = found != expected if header[:4] in MAGIC else self._frames or state.st_size
         if harmed:
             return f"{self._path.name}-wal was truncated or overwritten"
-        self._log, self._header, self._frames = _written(state), header, frames
+        self._log, self._header, self._frames, self._checksum = _written(state), header, count, checksum
         return ""
 
     def log_was_cut(self) -> None:
         """Take the log as it is: netscand truncated it."""
-        self._log, self._header, self._frames = _written(os.stat(f"{self._path}-wal")), b"", []
+        self._log, self._header, self._frames = _written(os.stat(f"{self._path}-wal")), b"", 0
 
     def trouble(self) -> str:
         """Return why the files could not be written or opened again; or nothing. Raises OSError."""
@@ -134,24 +136,33 @@ def _written(found: os.stat_result) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _committed(log: int, salts: bytes, size: int) -> int:
-    """Return how many frames at the beginning belong to the current log, up to the last commit.
+def _blocks(log: int, first: int, end: int) -> Iterator[bytes]:
+    """Yield the frames of the log from `first` on up to `end`, AT_ONCE at a time."""
+    for start in range(first, end, AT_ONCE):
+        yield os.pread(log, (min(start + AT_ONCE, end) - start) * FRAME, LOG_HEADER + start * FRAME)
+
+
+def _committed(log: int, salts: bytes, known: int, size: int) -> int:
+    """Return how many frames at the beginning belong to the current log, up to the last commit; `known`: at least.
 
     SQLite may overwrite what follows a commit.
     """
-    committed, step = 0, FRAME_HEADER + PAGE
-    for number in range((size - LOG_HEADER) // step):
-        header = os.pread(log, FRAME_HEADER, LOG_HEADER + number * step)
-        if header[8:16] != salts:
-            break
-        if any(header[4:8]):  # the size of the database after a commit
-            committed = number + 1
+    committed = number = known
+    for block in _blocks(log, known, (size - LOG_HEADER) // FRAME):
+        for at in range(0, len(block), FRAME):
+            if block[at + 8 : at + 16] != salts:
+                return committed
+            number += 1
+            if any(block[at + 4 : at + 8]):  # the size of the database after a commit
+                committed = number
     return committed
 
 
-def _checksums(log: int, count: int) -> list[int]:
-    step = FRAME_HEADER + PAGE
-    return [crc32(os.pread(log, step, LOG_HEADER + number * step)) for number in range(count)]
+def _checksum(log: int, first: int, end: int, before: int) -> int:
+    """Return the checksum of frames; `before`: that of those before them."""
+    for block in _blocks(log, first, end):
+        before = crc32(block, before)
+    return before
 
 
 # ---- salvage -------------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple, cast
 
 from netscand.store.database import (
+    AT_ONCE,
     PATIENCE,
-    SIZES,
     HistoryBroken,
     insert,
     is_broken,
@@ -174,7 +174,7 @@ class Backlog:
 
     def write(self, database: sqlite3.Connection, reserved: int) -> None:
         """Write them, and (if not 0) the new reservation of numbers. Raises sqlite3.Error; then nothing is written."""
-        if not (self._shifts or self._dropped or self._epoch or reserved) and len(self.rows) in SIZES:
+        if not (self._shifts or self._dropped or self._epoch or reserved) and len(self.rows) <= AT_ONCE:
             insert(database, "event", EVENT_COLUMNS, self.rows)  # one statement is a transaction of its own
         else:
             with transaction(database):

@@ -347,6 +347,31 @@ def test_who_finds_a_full_queue_costs_nothing(loop: VirtualLoop, monkeypatch: py
     assert len(taken) == 10
     placed = [queue.put(2.0, Lookup(mac(number), ip("10.0.0.1"), "net")) for number in range(1000, 1020)]
     assert placed.count(None) == 10, "what was given up is given away"
+    looks.clear()
+    for number in range(2000, 2100):
+        loop.run_until_complete(queue.get())
+        assert queue.put(1.0, Lookup(mac(number), ip("10.0.0.1"), "net")) is None
+        assert queue.put(1.0, Lookup(mac(9999), ip("10.0.0.1"), "net")) is not None
+    assert looks["looks"] <= 400, "those that wait are not counted for each that leaves"
+
+
+def test_a_full_queue_refuses_newcomers(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known without a request of each, and counted as one, until a device leaves the queue."""
+    monkeypatch.setattr(name_queue, "MOST_WAITING", 10)
+    lan = Lan(loop)
+    for number in range(12):
+        assert lan.names.refuses_newcomer(NET.id) == (number == 11)
+        who, where = made_up(number)
+        lan.urgency[who] = ANSWERED
+        lan.want(who, where, NET)
+    assert len(lan.refused) == 3 * 2, "the request without room, and the last one twice"
+    assert not lan.names.refuses_newcomer(FAR.id)
+
+    def nothing() -> Iterator[float]:
+        yield 0
+
+    run(loop, lan.run(nothing, 60))
+    assert not lan.names.refuses_newcomer(NET.id)
 
 
 def test_a_stranger_that_answered_meanwhile_is_no_stranger(loop: VirtualLoop) -> None:

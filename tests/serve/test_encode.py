@@ -16,6 +16,7 @@ from netscand.core.model import (
     Event,
     EventKind,
     Evidence,
+    Filled,
     Ip,
     Kind,
     Mac,
@@ -37,6 +38,7 @@ from netscand.serve.encode import (
     remembered,
 )
 from netscand.serve.hub import Hub
+from netscand.store.rows import pack, unpack
 from tests.serve.house import BOOT, LAN, FakeScanner, mac
 
 
@@ -188,7 +190,8 @@ def test_a_device_before_an_event_can_be_encoded(translator: Encoder, scanner: F
 
 def discovered(number: int, vendor_mac: bytes = b"\xa4\x83") -> Event:
     at = 5.0 + number * 0.0137
-    ip, reason = Ip(bytes([10, 0, number >> 8, number & 255])), EVIDENCE_TEXT[Evidence.ARP_REPLY]
+    ip = Ip(bytes([10, 0, number >> 8, number & 255]) if number != 99 else bytes([0xFE, 0x80, *range(14)]))
+    reason = EVIDENCE_TEXT[Evidence.ARP_REPLY]
     device = Device(
         Mac(vendor_mac + number.to_bytes(4)), at, at, Presence(at, Rules()), status_since=at, reason=reason,
         addresses=[Address(ip, LAN, "eth0", Evidence.ARP_REPLY, at, at)], rtt=number * 1e-5,
@@ -210,7 +213,11 @@ def test_a_new_device_is_encoded_as_any_event(clock: Clock) -> None:
             assert event.device is not None
             event.device.kind = Kind("phone", "100 %b") if number & 1 else None
             event.device.rtt = None if number == 3 else event.device.rtt
-            assert translator.event(event) == generally(translator, event)
+            body = translator.event(event)
+            assert body == generally(translator, event)
+            assert isinstance(body, Filled)
+            assert unpack(pack(body)) == body
+            assert len(pack(body)) < 210
     assert len(shapes) == 2 * 3  # with a vendor; unknown; randomized; of each, with a kind and without
 
 

@@ -495,6 +495,43 @@ def test_a_frame_being_written_is_not_damaged(tmp_path: Path) -> None:
         assert ours.log_damage(nullcontext())
 
 
+def test_a_look_at_a_long_log_takes_few_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each read gives up the interpreter, so one for each frame would delay the loop; and no frame is left out."""
+    path, reads = tmp_path / "h.db", 0
+    read = os.pread
+
+    def counted(file: int, size: int, start: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return read(file, size, start)
+
+    monkeypatch.setattr(os, "pread", counted)
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA wal_autocheckpoint = 0")
+        database.execute("CREATE TABLE ours (x)")
+        ours, log = Files(path), Path(f"{path}-wal")
+        for _ in range(3):
+            for number in range(300):
+                database.execute("INSERT INTO ours VALUES (?)", (number,))
+            reads = 0
+            assert not ours.log_damage(nullcontext())
+            assert reads < 20
+        size = log.stat().st_size
+        assert size > 900 * repair.PAGE
+        for at in (1000, size // 2, size - 1000):  # anywhere
+            with log.open("r+b") as file:
+                file.seek(at)
+                before = file.read(1)
+                file.seek(at)
+                file.write(bytes([before[0] ^ 1]))
+            assert ours.log_damage(nullcontext())
+            with log.open("r+b") as file:
+                file.seek(at)
+                file.write(before)
+            assert not ours.log_damage(nullcontext())
+
+
 def test_a_log_restarted_during_a_check_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right after its header was read."""
     path = tmp_path / "h.db"

@@ -11,7 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.merged import Merge
-from netscand.core.model import CHOSEN_KIND, Address, Device, Event, EventKind, Evidence, Ip, Kind, Mac, Service, Status
+from netscand.core.model import (
+    CHOSEN_KIND,
+    Address,
+    Device,
+    Event,
+    EventKind,
+    Evidence,
+    Filled,
+    Ip,
+    Kind,
+    Mac,
+    Service,
+    Status,
+)
 from netscand.core.presence import Rules
 from netscand.core.restore import Memory, recalled_merges
 from netscand.store import rows
@@ -43,9 +56,34 @@ def test_what_is_unpacked_is_what_was_packed(body: bytes) -> None:
     assert unpack(pack(body)) == body
 
 
-def test_a_damaged_event_is_never_unpacked() -> None:
+VALUES = st.binary(max_size=30).map(lambda value: bytes(byte for byte in value if byte >= 32))
+
+
+@given(
+    st.lists(st.one_of(VALUES, st.sampled_from([b"\1", b"\2", b"\3", b"\4", b"\5"])), max_size=60),
+    st.tuples(*[VALUES] * 5),
+)
+def test_a_filled_event_is_unpacked_as_its_text(common: list[bytes], values: tuple[bytes, ...]) -> None:
+    """Whatever it has in common with others, and whatever its values."""
+    stored = pack(filled(b"".join(common), values))
+    assert stored[0] == rows.FILLED
+    assert unpack(stored) == b"".join(
+        values[part[0] - 1] if part in (b"\1", b"\2", b"\3", b"\4", b"\5") else part for part in common
+    )
+
+
+def filled(common: bytes, values: tuple[bytes, ...]) -> Filled:
+    body = Filled(b"".join(values[byte - 1] if 1 <= byte <= 5 else bytes([byte]) for byte in common))
+    body.common, body.values = common, values
+    return body
+
+
+EXAMPLE_VALUES = (b".123Z", b"192.168.1.7", b"52:54:00:12:34:56", b"0.25", b".123456Z")
+
+
+@pytest.mark.parametrize("body", [CLOCK.encode(discovered(device(1))), filled(rows.EXAMPLE, EXAMPLE_VALUES)])
+def test_a_damaged_event_is_never_unpacked(body: bytes) -> None:
     """SQLite has no checksum: a flipped bit must not reach a client. The last bits before the checksum mean nothing."""
-    body = CLOCK.encode(discovered(device(1)))
     stored = pack(body)
     refused = 0
     for at in range(len(stored)):
@@ -95,10 +133,10 @@ def test_a_merge_of_an_earlier_version_is_read() -> None:
 
 def test_the_dictionary_never_changes() -> None:
     """One changed byte, and no stored event could be read."""
-    assert zlib.crc32(rows.DICTIONARY) == CHECKSUM
+    assert (zlib.crc32(rows.DICTIONARY), zlib.crc32(rows.EXAMPLE)) == CHECKSUMS
 
 
-CHECKSUM = 3376930256
+CHECKSUMS = 3376930256, 2788934819
 
 
 def test_a_row_has_what_queries_and_a_start_need() -> None:
