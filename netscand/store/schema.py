@@ -4,6 +4,7 @@ Versions 1 and 2 are from before the first release; their events are in columns 
 Version 4: as 3, which had no `kind`, `kind_reason` and `evidence` of a device
 Version 5: as 4, which had no `tags` and `not_same_as` of a device, and no people and merges
 Version 6: as 5, which had of a merged device only its annotations and `first_seen`
+Version 7: as 6, which had no rows of events with a common text (`Filled`)
     event   an event a row, by sequence number (store/rows.py)
     device  a device a row, as of some event; `seen`: when it was last seen, apart, because that changes all the time
     person  a person a row, as JSON; merged: a device that users merged into another one, a row (store/rows.py)
@@ -18,7 +19,7 @@ from functools import cache
 
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, KINDS, RARE_KINDS
 
-VERSION = 6
+VERSION = 7
 
 RARE = f"kind IN ({', '.join(str(KINDS[kind]) for kind in RARE_KINDS)})"
 """The condition of the index by kind; SQLite uses that index for a query that contains the same condition."""
@@ -79,7 +80,11 @@ def _to_6(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE merged ADD COLUMN device BLOB")
 
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _to_3, 3: _to_4, 4: _to_5, 5: _to_6}
+def _to_7(database: sqlite3.Connection) -> None:
+    """Change nothing; an earlier version would take the new rows for damaged ones."""
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _to_3, 3: _to_4, 4: _to_5, 5: _to_6, 6: _to_7}
 """From this version to the next, statement by statement: `executescript` would commit in between. A database older
 than the oldest of them is set aside."""
 
