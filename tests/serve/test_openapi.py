@@ -81,8 +81,9 @@ def test_it_is_generated_once_and_not_on_the_loop(tmp_path: Path, monkeypatch: p
 
     async def play() -> None:
         async with house(tmp_path) as lan:
-            first, second = await asyncio.gather(told(lan), told(lan))
-            assert first == second
+            async with asyncio.TaskGroup() as tasks:
+                first, second = (tasks.create_task(told(lan)) for _ in range(2))
+            assert first.result() == second.result()
 
     asyncio.run(play())
     assert len(made) == 1
