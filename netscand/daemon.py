@@ -31,6 +31,7 @@ from netscand.lan.netlink import Neighbours
 from netscand.lan.recorder import Recorder
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
+from netscand.off_loop import READ_WITHIN, OffLoop
 from netscand.serve.auth import TokensRefused
 from netscand.serve.encode import Encoder, ip_text, mac_text, remembered_by
 from netscand.serve.histograms import TimedSelector
@@ -111,6 +112,7 @@ class Daemon:
         self.server.config_file, self.server.reload_configuration = path, self._reload
         self.server.config_changed = lambda: self._file.changed
         self._reloading = asyncio.Lock()
+        self._reading = OffLoop(1)
         self._started_with = config
         self.server.configuration = self._configuration_in_force
         self.watchdog = Watchdog(
@@ -193,12 +195,15 @@ class Daemon:
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         error = ""
         try:
-            new = await asyncio.to_thread(self._load)
+            new = await self._reading.do(self._load, READ_WITHIN)
             self.server.reload(new.access, new.listen)
+        except TimeoutError:
+            error = f"{self._path}: the disk does not answer"
         except (ConfigError, ListenError, TokensRefused) as wrong:
-            log.error("the configuration was not reloaded, the old one stays in force: %s", wrong)
             error = str(wrong)
-            self.engine.not_reloaded = f"the configuration was not reloaded: {wrong}"
+        if error:
+            log.error("the configuration was not reloaded, the old one stays in force: %s", error)
+            self.engine.not_reloaded = f"the configuration was not reloaded: {error}"
         else:
             self._apply(new)
         self._notify("READY=1")

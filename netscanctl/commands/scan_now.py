@@ -60,6 +60,12 @@ def _scan(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: bo
         answer = post_with_progress(session.daemon, terminal, WAIT, scan_request(targets))
     else:
         answer = client.post(WAIT, scan_request(targets), timeout=None)
+    if b'"devices":' not in answer:  # 202: the daemon waits for a limited time
+        if as_json:
+            terminal.json(answer)
+        scan_id = client.read(answer, ScanTicket).scan_id
+        terminal.notice(f"scan {scan_id} takes long, and continues; for what it finds: netscanctl watch")
+        return
     update = client.read(answer, ScanUpdate)
     answered = sorted(update.devices, key=ORDERS["ip"])
     if as_json:

@@ -1,14 +1,14 @@
 """Claims of devices other than addresses: host names, DHCP servers, IPv6 routers."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from netscand.core.annotations import is_annotated
 from netscand.core.disputes import APART
 from netscand.core.limits import is_resident, may_change
-from netscand.core.model import NO_NAMES, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation
+from netscand.core.model import NO_NAMES, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, Status
 from netscand.core.ratelimit import (
     DAY,
     DHCP_IMPOSTORS,
@@ -281,42 +281,86 @@ UNEXPECTED_FOR, MOST_UNEXPECTED = HOUR, 16
 """Seconds for which something unexpected is a problem after it was last seen; maximum that are remembered."""
 
 
+SERVES, IS_GATEWAY = "serves DHCP", "is the gateway"
+
+
 class Unexpected:
     """DHCP servers and gateways that the configuration does not expect."""
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._seen: dict[tuple[str, str], float] = {}
-        """Network and sentence → when it was last seen."""
-        self._gateways: dict[tuple[str, Mac], None] = {}
-        """Network and MAC of those that were reported, at most MOST."""
+        self._seen: dict[tuple[str, str, Ip, Mac], float] = {}
+        """Network, what it is there, address and MAC → when it was last seen."""
+        self._gateways: dict[tuple[str, Ip, Mac], None] = {}
+        """Network, address and MAC of those that were reported, at most MOST."""
 
-    def note(self, network: str, what: str, at: float) -> None:
+    def note(self, network: str, what: str, ip: Ip, mac: Mac, at: float) -> None:
         """Note something unexpected."""
-        if (network, what) in self._seen or len(self._seen) < MOST_UNEXPECTED:
-            self._seen[network, what] = at
+        if (network, what, ip, mac) in self._seen or len(self._seen) < MOST_UNEXPECTED:
+            self._seen[network, what, ip, mac] = at
+
+    def follow(
+        self,
+        before: Mapping[str, Network],
+        networks: Mapping[str, Network],
+        holder: Callable[[str, Ip], Device | None],
+        now: float,
+    ) -> list[Event]:
+        """Follow this host's routes and the configuration: return the events about devices that are the gateway now.
+
+        What is expected now, or is no gateway any more, is forgotten.
+        """
+        for key in tuple(self._seen):
+            name, what, at, mac = key
+            there = networks.get(name)
+            if there is None:
+                continue
+            expected = there.expected_dhcp if what == SERVES else there.expected_gateway
+            if not expected or expected & {at, mac} or (what == IS_GATEWAY and at != there.gateway):
+                del self._seen[key]
+                self._gateways.pop((name, at, mac), None)
+        events: list[Event] = []
+        for network in networks.values():
+            ip, expected, old = network.gateway, network.expected_gateway, before.get(network.id)
+            if not expected or ip is None or (old and (old.gateway, old.expected_gateway) == (ip, expected)):
+                continue
+            device = holder(network.id, ip)
+            if device is not None and device.status is Status.ONLINE and (address := device.address_at(network.id, ip)):
+                mac = device.mac_at(address)
+                events += self.gateway(network, device, mac, address.evidence, now, is_new=False)
+        return events
 
     def problems(self, now: float) -> list[str]:
         """Return a sentence for each unexpected server or gateway that was seen within the last hour."""
         self._seen = {key: at for key, at in self._seen.items() if now - at < UNEXPECTED_FOR}
-        return [f"{network}: {what}, which is not expected there" for network, what in self._seen]
+        return [
+            f"{network}: {ip_address(ip)} ({mac.hex(':')}) {what}, which is not expected there"
+            for network, what, ip, mac in self._seen
+        ]
 
-    def gateway(self, seen: Observation, network: Network, device: Device | None) -> Event | None:
-        """Return the event about a device at the gateway's address that is not expected, once for each MAC."""
-        expected = network.expected_gateway
-        if device is None or device.is_self or seen.evidence is Evidence.PROXIED or expected & {seen.mac, seen.ip}:
-            return None
-        self.note(network.id, f"{ip_address(seen.ip or 0)} ({seen.mac.hex(':')}) is the gateway", seen.at)
-        key = network.id, seen.mac
+    def gateway(
+        self, network: Network, device: Device | None, mac: Mac, evidence: Evidence, at: float, *, is_new: bool = True
+    ) -> tuple[Event, ...]:
+        """Return the event about a device at the gateway's address that is not expected, once for each MAC.
+
+        `is_new`: a frame shows it now; else the device was there when this host's default route changed.
+        """
+        ip = network.gateway
+        if ip is None or device is None or device.is_self or evidence is Evidence.PROXIED:
+            return ()
+        if not network.expected_gateway or network.expected_gateway & {mac, ip}:
+            return ()
+        self.note(network.id, IS_GATEWAY, ip, mac, at)
+        key = network.id, ip, mac
         if key in self._gateways or len(self._gateways) >= MOST:
-            return None
-        if not self._budgets.take(GATEWAY_CLAIMS, network.id, seen.at):
-            return None
+            return ()
+        if not self._budgets.take(GATEWAY_CLAIMS, network.id, at):
+            return ()
         self._gateways[key] = None
-        return Event(
-            EventKind.GATEWAY_CHANGED, seen.at, network.id, device, seen.ip, None, seen.evidence,
-            f"not in expected_gateway of {network.cidr}", None, seen.at,
-        )  # fmt: skip
+        return (Event(
+            EventKind.GATEWAY_CHANGED, at, network.id, device, ip, None, evidence,
+            f"not in expected_gateway of {network.cidr}", None, at if is_new else None,
+        ),)  # fmt: skip
 
 
 # ---- tracker -------------------------------------------------------------------------------------------------------
@@ -359,7 +403,7 @@ class ClaimTracker:
         if expected and not (expected & ({ip} | macs)):
             unexpected = f"; not in expected_dhcp of {network.cidr}"
             if serves:
-                self.unexpected.note(network.id, f"{ip_address(ip)} ({seen.mac.hex(':')}) serves DHCP", seen.at)
+                self.unexpected.note(network.id, SERVES, ip, seen.mac, seen.at)
         elif expected:
             return None
         if not self._servers.is_new(network.id, ip, seen.mac, device, server, seen.at, serves=serves):

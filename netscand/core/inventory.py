@@ -114,8 +114,8 @@ class Inventory(DueChecks):
         if self._relayed_names and seen.ip is not None and (named := self.devices.get(seen.mac)) is not None:
             self._relayed_names.apply(named, network, seen.ip)
         if network.expected_gateway and seen.ip is not None and seen.ip == network.gateway:
-            unexpected = self.claims.unexpected.gateway(seen, network, self.devices.get(seen.mac))
-            events = (*events, unexpected) if unexpected is not None else events
+            device = self.devices.get(seen.mac)
+            events = (*events, *self.claims.unexpected.gateway(network, device, seen.mac, seen.evidence, seen.at))
         for event in events:
             self.claims.disputes.note(event)
         if seen.name or seen.dhcp_server or seen.vendor_class or seen.client_id or seen.router is not None:
@@ -581,7 +581,7 @@ class Inventory(DueChecks):
         evicted = [mac for device in retired if (mac := self._limits.add(device)) is not None]
         events += [*ours, *(self.forget(mac, now, NO_ROOM) for mac in evicted)]
         self.addresses.mark_gateways()
-        return tuple(events)
+        return (*events, *self.claims.unexpected.follow(before, self.networks, self.addresses.holder, now))
 
     @property
     def rules(self) -> Rules:

@@ -206,7 +206,10 @@ class Network:
     @property
     def offsets(self) -> Sequence[int]:
         """Offsets of the addresses that may be scanned."""
-        return offsets(self.cidr, self.excluded)
+        if self.excluded:
+            return offsets(self.cidr, self.excluded)
+        size = 2**32 - self.mask  # asked for thousands of networks at once
+        return range(1, size - 1) if size > 2 else range(size)
 
     def excludes(self, ip: Ip) -> bool:
         """Return whether an address is excluded from scans and probes."""

@@ -220,15 +220,15 @@ class Planner:
             if network.state not in SCANNED:
                 continue
             schedule = before.get(network.id)
+            if schedule is not None and schedule.network is network and not schedule.stands_by:
+                self._schedules[network.id] = schedule
+                continue
             if schedule is None or _addresses_differ(schedule.network, network):
                 old, schedule = schedule, NetworkSchedule(network, now, self._rng)
                 schedule.last_fast = self._last_fast.get(network.id, -inf)
                 if old is not None:  # the same network with other excluded addresses
-                    schedule.last_fast, schedule.last_scan, schedule.changed_at = (
-                        old.last_fast,
-                        old.last_scan,
-                        old.changed_at,
-                    )
+                    schedule.last_fast, schedule.last_scan = old.last_fast, old.last_scan
+                    schedule.changed_at = old.changed_at
                 schedule.cause = Cause.START if self._first else Cause.INTERFACE
             elif (schedule.network.index, schedule.network.own) != (network.index, network.own) or (
                 schedule.stands_by and network.same_lan_as is None

@@ -77,6 +77,10 @@ class TooLong(Unreadable):
     """A query that took too long and was ended; the history is not damaged."""
 
 
+class Hangs(Unreadable):
+    """The disk, or the server with the log, does not answer; it may be asked again later."""
+
+
 class Standing(NamedTuple):
     """Presence of a device at one moment."""
 

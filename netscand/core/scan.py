@@ -438,12 +438,18 @@ PROGRESS_APART, TIMER_PROGRESS_APART = 0.1, 1.0
 """Minimum seconds between two `scan_progress` messages: of a requested scan, and of a scheduled one."""
 
 
+AT_ONCE, SOON = 100, 0.002
+"""Scans that one turn of the loop advances: some milliseconds; and seconds until the next ones take their turn."""
+
+
 class ActiveScans:
     """The running scans. `next_at` is when to call `advance` again."""
 
     def __init__(self, inventory: Inventory, schedules: Mapping[str, NetworkSchedule], reserve: Reserve) -> None:
         self.scans: list[Scan] = []
         self.next_at = inf
+        self._next = 0
+        """Where the next turn begins, if there are too many for one."""
         self._inventory = inventory
         self._schedules = schedules
         self._reserve = reserve
@@ -466,7 +472,12 @@ class ActiveScans:
     def advance(self, probes: list[Probe], now: float, limit: int) -> None:
         """Add the probes to send now to `probes`, up to `limit` in all."""
         self.next_at = inf
-        for scan in sorted(self.scans, key=lambda scan: scan.large):  # a small scan does not wait for a large one
+        scans = sorted(self.scans, key=lambda scan: scan.large)  # a small scan does not wait for a large one
+        if len(scans) > AT_ONCE:  # an interface has hundreds of networks
+            first = self._next = (self._next + AT_ONCE) % len(scans)
+            scans = [*scans[first:], *scans[:first]][:AT_ONCE]
+            self.next_at = now + SOON
+        for scan in scans:
             self._advance(scan, probes, now, limit)
             self._publish(scan, now)
 

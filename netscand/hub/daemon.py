@@ -19,6 +19,7 @@ from netscand.hub.requests import Requests
 from netscand.hub.scanner import Sites
 from netscand.hub.serving import HubServer, SiteEncoder
 from netscand.hub.view import Change, View
+from netscand.off_loop import READ_WITHIN, OffLoop
 from netscand.serve.auth import TokensRefused
 from netscand.serve.hub import Hub
 from netscand.serve.listen import ListenError, inherited_sockets
@@ -52,7 +53,7 @@ class Daemon:
             scanner, self.hub, config.listen, config.access, self.encoder, inherited_sockets(), Past(self.log)
         )
         self.server.config_file, self.server.reload_configuration = path, self._reload
-        self._file = FileInForce(path)
+        self._file, self._reading = FileInForce(path), OffLoop(1)
         self.server.config_changed = lambda: self._file.changed
         self.server.configuration = lambda: self._config
         self.log.on_new_log = self.server.begin_again
@@ -127,14 +128,16 @@ class Daemon:
         """Read the configuration again; with an error, keep the old one, and report and return it."""
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         error = ""
-        self._file.read()
         try:
-            new = await asyncio.to_thread(settings.load, self._path, required=self._path.exists())
+            new = await self._reading.do(self._load, READ_WITHIN)
             self.server.reload(new.access, new.listen)
+        except TimeoutError:
+            error = f"{self._path}: the disk does not answer"
         except (ConfigError, ListenError, TokensRefused) as wrong:
             error = str(wrong)
-            log.error("the configuration was not reloaded, the old one stays in force: %s", wrong)
-            self.sites.not_reloaded = f"the configuration was not reloaded: {wrong}"
+        if error:
+            log.error("the configuration was not reloaded, the old one stays in force: %s", error)
+            self.sites.not_reloaded = f"the configuration was not reloaded: {error}"
         else:
             if new.hub != self._config.hub:
                 log.warning("[hub] changed: takes effect at the next restart")
@@ -143,6 +146,11 @@ class Daemon:
             log.info("configuration reloaded")
         self._notify("READY=1")
         return error
+
+    def _load(self) -> settings.Config:
+        """Read the file again. Raises ConfigError."""
+        self._file.read()
+        return settings.load(self._path, required=self._path.exists())
 
     def _status_line(self) -> str:
         found = self.view.sites.values()

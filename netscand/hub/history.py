@@ -91,7 +91,7 @@ class Past:
         """Raise Unreadable: the site has it."""
         raise Unreadable("the hours of a device are in the history of its site; ask netscand there")
 
-    async def erase(self, mac: Mac) -> int:
+    async def erase(self, macs: Sequence[Mac]) -> int:
         """Raise Unreadable: the log is the server's."""
         raise Unreadable("the events of a device are deleted at its site")
 

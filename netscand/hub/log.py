@@ -15,7 +15,7 @@ from random import uniform
 from typing import NamedTuple, TypeVar
 
 from netscand import sites
-from netscand.core.restore import CursorGone, Unreadable
+from netscand.core.restore import CursorGone, Hangs, Unreadable
 from netscand.hub.connection import Connection, Message, ServerError, StreamState, connect
 from netscand.hub.settings import Hub
 from netscand.hub.site import Site
@@ -279,7 +279,7 @@ class Log:
                 except ServerError as error:
                     why = str(error)
             if time.monotonic() > ends:
-                raise Unreadable(f"no connection to the log: {why}")
+                raise Hangs(f"no connection to the log: {why}")
             await asyncio.sleep(0.02)
 
     def check(self, reading: int) -> None:

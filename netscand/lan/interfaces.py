@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
 from netscand.config import NetworkRule, Scan
 from netscand.core.model import Mac, Network
 from netscand.lan import turns
 from netscand.lan.netlink import Netlink, NetlinkError
-from netscand.lan.networks import Kernel, decide
+from netscand.lan.networks import Kernel, decide, decide_in_turns, steps
 
 log = logging.getLogger(__name__)
 
@@ -124,16 +124,33 @@ class Interfaces:
         return await turns.run_in_turns(netlink.read_children()) != netlink.children
 
     async def _read_state(self, netlink: Netlink) -> None:
-        """Read the kernel's state; call `on_change` if the networks differ."""
+        """Read the kernel's state; call `on_change` if the networks differ.
+
+        It is called for a few of them in each turn of the loop, as if they changed one after the other. A configuration
+        that is reloaded meanwhile has decided about all of them.
+        """
         self._kernel = await turns.run_in_turns(netlink.read())
-        self._decide()
+        rules = self._rules
+        networks = await turns.run_in_turns(decide_in_turns(self._kernel, self._scan, rules, self._networks))
+        if self._rules is not rules:
+            return
+        for step in self._follow_to(networks):
+            await asyncio.sleep(0)
+            if self._networks is not step:
+                return
 
     def _decide(self) -> None:
-        networks = decide(self._kernel, self._scan, self._rules, self._networks)
+        for _ in self._follow_to(decide(self._kernel, self._scan, self._rules, self._networks)):
+            pass
+
+    def _follow_to(self, networks: tuple[Network, ...]) -> Iterator[tuple[Network, ...]]:
+        """Call `on_change` if networks differ, or a MAC is lost, and yield the networks after each call."""
         lost = self._update_macs(networks)
         if lost or networks != self._networks:
-            self._networks = networks
-            self._on_change(networks)
+            for step in steps(self._networks, networks):
+                self._networks = step
+                self._on_change(step)
+                yield step
 
     def _update_macs(self, networks: Iterable[Network]) -> bool:
         """Note the MACs of the interfaces; return whether one that a network had is gone."""

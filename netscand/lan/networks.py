@@ -5,7 +5,7 @@ sentence about why it is scanned or not.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from netscand.config import NetworkRule, Scan, expected_bytes
 from netscand.core.model import NO_ROUTE, Ip, Mac, Network, NetworkState
+from netscand.lan import turns
 
 IFF_UP = 0x1
 IFF_LOOPBACK = 0x8
@@ -42,6 +43,9 @@ DOCKER_BRIDGE = re.compile(r"br-[0-9a-f]{12}")
 
 TUNNELS = frozenset(["vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "bareudp", "l2tp", "openvpn"])
 """Kinds of links that look like Ethernet but are tunnels."""
+
+AT_ONCE = 100
+"""Networks that one piece of work decides about: some milliseconds."""
 
 MOST_NAMED = 4
 """Maximum excluded parts named in a sentence."""
@@ -112,24 +116,65 @@ class Kernel:
 
 
 def decide(
-    kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule], before: Iterable[Network] = ()
+    kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule], before: Collection[Network] = ()
 ) -> tuple[Network, ...]:
     """Return every network of every interface, excluded ones too, by ifindex and prefix.
 
-    What the networks of an interface share and has not changed is taken from `before`, so that comparing thousands of
-    them with that is cheap.
+    What has not changed, and what the networks of an interface share, is taken from `before`, so that comparing
+    thousands of them with that is cheap.
     """
-    interfaces = _interfaces(kernel, scan, {network.index: network for network in before})
+    return turns.run_now(decide_in_turns(kernel, scan, rules, before))
+
+
+def decide_in_turns(
+    kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule], before: Collection[Network] = ()
+) -> turns.Work[tuple[Network, ...]]:
+    """Do the same in pieces: there may be thousands of networks."""
+    interfaces = yield from _interfaces(kernel, scan, {network.index: network for network in before})
+    known = {network.id: network for network in before}
     found: dict[tuple[int, IPv4Network], Network] = {}
-    for address in sorted(kernel.addresses, key=lambda each: (each.index, each.cidr, each.secondary)):
+    for number, address in enumerate(sorted(kernel.addresses, key=_order), 1):
+        if number % AT_ONCE == 0:
+            yield
         interface = interfaces.get(address.index)
         if interface is None:
             continue  # deleted between the two dumps; the next dump is consistent
         # Several addresses in one prefix are one network; the first one, the kernel's choice, is the sender.
         key = (address.index, address.cidr)
         if key not in found:
-            found[key] = _network(interface, address, scan, rules)
+            network = _network(interface, address, scan, rules)
+            found[key] = _kept(known.get(network.id, network), network)
     return tuple(found.values())
+
+
+def steps(before: Iterable[Network], after: tuple[Network, ...]) -> Iterator[tuple[Network, ...]]:
+    """Yield the way from some networks to others: a few of them differ in each step; the last step is `after`.
+
+    A prefix changes in one step, on all interfaces: it may be that of an interface with a new name.
+    """
+    now, new = {network.id: network for network in before}, {network.id: network for network in after}
+    differing: dict[IPv4Network, list[str]] = {}
+    for name in dict.fromkeys((*now, *new)):
+        one, other = now.get(name), new.get(name)
+        if one is not other and one != other and (found := one or other):
+            differing.setdefault(found.cidr, []).append(name)
+    left = AT_ONCE
+    for cidr in sorted(differing, key=lambda each: (int(each.network_address), each.prefixlen)):
+        if left <= 0:
+            yield tuple(now.values())
+            left = AT_ONCE
+        left -= len(differing[cidr])
+        for name in differing[cidr]:
+            if name in new:
+                now[name] = new[name]
+            else:
+                del now[name]
+    yield after
+
+
+def _order(address: HostAddress) -> tuple[int, int, int, bool]:
+    """Return the key of ifindex and prefix: comparing prefixes as such takes ten times as long."""
+    return address.index, int(address.cidr.network_address), address.cidr.prefixlen, address.secondary
 
 
 class _Interface(NamedTuple):
@@ -145,7 +190,7 @@ class _Interface(NamedTuple):
     not_foreign: tuple[IPv4Network, ...]
 
 
-def _interfaces(kernel: Kernel, scan: Scan, before: Mapping[int, Network]) -> dict[int, _Interface]:
+def _interfaces(kernel: Kernel, scan: Scan, before: Mapping[int, Network]) -> turns.Work[dict[int, _Interface]]:
     """Return every interface by ifindex. `before`: a network of each, as it was."""
     links = {link.index: link for link in kernel.links}
     addresses, addresses6 = _by_interface(kernel.addresses), _by_interface(kernel.addresses6)
@@ -157,13 +202,19 @@ def _interfaces(kernel: Kernel, scan: Scan, before: Mapping[int, Network]) -> di
             children.setdefault(index, set()).add(mac)
     excluded = [prefix for entry in scan.exclude if (prefix := _prefix(entry))]
     found = {}
+    left = AT_ONCE
     for index, link in links.items():
+        if left <= 0:
+            yield
+            left = AT_ONCE
         here, here6 = addresses.get(index, []), addresses6.get(index, [])
+        left -= 1 + len(here) + len(here6)
         own_ips = frozenset([*(each.own for each in here), *(each.own for each in here6)])
         own6 = min((each.own for each in here6 if each.cidr.is_link_local), default=None)
         prefixes6 = tuple(sorted({each.cidr for each in here6 if not each.cidr.is_link_local}))
         macs = frozenset(children.get(index, ()))
-        not_foreign = tuple(sorted({*(each.cidr for each in here), *excluded}))
+        prefixes = {*(each.cidr for each in here), *excluded}
+        not_foreign = tuple(sorted(prefixes, key=lambda each: (int(each.network_address), each.prefixlen)))
         if (old := before.get(index)) is not None:
             own_ips, prefixes6 = _kept(old.own_ips, own_ips), _kept(old.prefixes6, prefixes6)
             macs, not_foreign = _kept(old.children, macs), _kept(old.not_foreign, not_foreign)

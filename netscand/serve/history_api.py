@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from threading import Thread
 from time import monotonic
 from typing import BinaryIO, NamedTuple, get_args
 
@@ -16,6 +18,7 @@ from aiohttp import web
 from netscand import protocol
 from netscand.core.model import Busy, Device, Mac
 from netscand.core.restore import DAY, CursorGone, EventQuery, PresencePart, Standing, Unreadable
+from netscand.off_loop import OffLoop
 from netscand.serve.encode import Encoder, decoded, device_before, event_message, mac_text
 from netscand.serve.fair_turns import OURS, Account, Shares
 from netscand.serve.http import BINARY, HEADERS, JSON, Refused, answer, connection_of, warn
@@ -69,6 +72,7 @@ class HistoryApi:
         of the history wait here, so that the wait has a limit."""
         self._copying: set[Account] = set()
         """Accounts for which a copy is made or sent."""
+        self._reading = OffLoop(MOST_COPIES)
 
     # ---- the stream -----------------------------------------------------------------------------------------------
 
@@ -266,10 +270,13 @@ class HistoryApi:
             raise Refused("busy", "a backup is being made; try again when it has been sent")
         self._copying.add(account)
         try:
-            with await self._archive.backup() as file:
+            file = await self._archive.backup()
+            try:
                 size = file.seek(0, 2)
                 async with connection.answering(lambda: PIECE, size):
                     return await self._send_file(request, file, size)
+            finally:
+                Thread(target=file.close, name="close", daemon=True).start()  # which may wait for the disk
         finally:
             self._copying.discard(account)
 
@@ -278,7 +285,7 @@ class HistoryApi:
         named = {"Content-Type": BINARY, "Content-Length": str(size)}
         response = web.StreamResponse(headers={**HEADERS, **named})
         await response.prepare(request)
-        while piece := await asyncio.to_thread(file.read, PIECE):
+        while piece := await self._reading.do(partial(file.read, PIECE), SLOW):
             async with asyncio.timeout(SLOW):
                 await response.write(piece)
         return response

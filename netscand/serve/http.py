@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from netscand import protocol
 from netscand.checkout import for_checkout
 from netscand.core.model import Busy
-from netscand.core.restore import Unreadable
+from netscand.core.restore import Hangs, Unreadable
 from netscand.serve import fair_turns
 from netscand.serve.fair_turns import FairTurns
 from netscand.serve.request_limits import MAX_FIELDS
@@ -236,7 +236,8 @@ def error_middleware(
         except Busy as busy:  # it waited too long for its turn (serve/fair_turns.py)
             return refusal(Refused("busy", str(busy), headers={"Retry-After": f"{ceil(fair_turns.WAIT)}"}), request)
         except Unreadable as error:
-            return refusal(Refused("busy", str(error)), request)
+            again = {"Retry-After": f"{ceil(fair_turns.WAIT)}"} if isinstance(error, Hangs) else None
+            return refusal(Refused("busy", str(error), headers=again), request)
         except web.HTTPException as error:
             return refusal(from_aiohttp(error), request)
         except (ConnectionError, TimeoutError):

@@ -4,10 +4,10 @@ prometheus-client is imported at the first scrape, in a thread: without Promethe
 and the loop goes on meanwhile. The registry is our own; the library's global one stays empty.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
-from math import inf
+from math import inf, nan
 from os import listdir
 from pathlib import Path
 from resource import getpagesize
@@ -19,12 +19,15 @@ from aiohttp import web
 from netscand import __version__, protocol
 from netscand.core.model import Evidence, NetworkState, Status
 from netscand.core.ratelimit import table
+from netscand.core.restore import Hangs
+from netscand.off_loop import OffLoop
 from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.encode import Encoder
 from netscand.serve.histograms import Histogram
 from netscand.serve.http import HEADERS, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort, Scanner
+from netscand.serve.query import SLOW
 from netscand.serve.summary import NO_DEVICES, Summary
 from netscand.serve.websocket import WebSocketEndpoint
 
@@ -37,10 +40,15 @@ MOST_DEVICES = 1000
 """Known devices with a series of their own: they are written within one turn of the loop."""
 
 
+SIZE_WITHIN = 5.0
+"""Seconds that a scrape waits for the size of the history; Prometheus itself waits 10 s."""
+
+
 class _Stored(NamedTuple):
     """Values of the history, read before the scrape because they may wait for the disk."""
 
-    size: int
+    size: float
+    """The last that was known, while the disk does not answer."""
     degraded: bool
 
 
@@ -71,14 +79,20 @@ class Metrics:
         """Returns whether each known device has a series, `[access] device_metrics`."""
         self._stored: _Stored | None = None
         self._registry: CollectorRegistry | None = None
+        self._sizing, self._importing = OffLoop(1), OffLoop(8)
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Return metrics for Prometheus."""
         if self._history is not None:
-            size = await asyncio.to_thread(self._history.size)
+            size = self._stored.size if self._stored else nan
+            with suppress(TimeoutError):
+                size = await self._sizing.do(self._history.size, SIZE_WITHIN)
             self._stored = _Stored(size, bool(self._history.problems()))
         if self._registry is None:
-            self._registry = await asyncio.to_thread(self._registered)
+            try:
+                self._registry = await self._importing.do(self._registered, SLOW)
+            except TimeoutError:
+                raise Hangs("a library cannot be read: the disk does not answer") from None
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
         await self._hub.turns.turn(connection_of(request).account)

@@ -50,8 +50,8 @@ class HistoryPort(Protocol):
     ) -> Sequence[PresencePart]:  # fmt: skip
         """Return how long a device was online in each part (`step` seconds) of the last UTC days, in unix seconds."""
 
-    async def erase(self, mac: Mac) -> int:
-        """Delete all events of a device and those that name it, from the disk; return their number."""
+    async def erase(self, macs: Sequence[Mac]) -> int:
+        """Delete all events of a device, of these MACs, and those that name it, from the disk; return their number."""
 
     async def backup(self) -> BinaryIO:
         """Return a consistent copy of the database, open for reading and without a name."""

@@ -256,7 +256,7 @@ class DeviceChanges:
         response = await changed(request, self._hub, self._archive)
         if archive is None:
             return response
-        count = sum([await archive.erase(each) for each in macs])
+        count = await archive.erase(macs)
         if not count and not is_there:
             raise Refused("not_found", f"no device {mac_text(mac)}, and no event of one")
         return answer(protocol.Erased(events=count))
@@ -353,6 +353,9 @@ PART = 100
 LARGE, LISTS = 4096, 8
 """Devices from which on a list is large, and the number of large lists of an account at a time: each keeps the order of
 its MACs until it is read."""
+
+LONGEST_SCAN = 3600.0
+"""Seconds that a request waits for its scan: a /16 takes minutes, but at a low rate hours."""
 
 MOST_SUGGESTIONS = 32
 """Suggestions in one answer: stations that make up names can cause many."""
@@ -499,9 +502,14 @@ class Rest:
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         try:
             with self._hub.waiting_for(scan_id) as ended:
-                finish = await ended
+                async with asyncio.timeout(LONGEST_SCAN):
+                    finish = await ended
+        except TimeoutError:  # the scan continues, as one that no connection waits for
+            client = None
+            return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         finally:
-            self._scanner.leave_scans(client)
+            if client is not None:
+                self._scanner.leave_scans(client)
         account, turns = connection_of(request).account, self._hub.turns
         # The end of a scan wakes all clients that wait for it in the same turn of the loop.
         found = await filter_by_targets(finish.scan.found, self._scanner.devices, scan_request.targets, turns, account)

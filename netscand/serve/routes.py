@@ -221,7 +221,7 @@ API = (
     ),
     Route(
         "POST", "/api/scan", Role.SCAN, Rest.scan, {202: protocol.ScanTicket, 200: protocol.ScanUpdate},
-        query=(Query("wait", Literal["0", "1"], "1: answer when the scan has ended, with status 200"),),
+        query=(Query("wait", Literal["0", "1"], "1: answer with 200 when the scan has ended, after an hour with 202"),),
         body=protocol.ScanRequest, body_required=False, refusals=(503,), action="scanning",
         operation="start_scan", tag="networks",
     ),

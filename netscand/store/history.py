@@ -11,8 +11,9 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import cast
@@ -20,7 +21,8 @@ from typing import cast
 from netscand import config
 from netscand.core.merged import Merge
 from netscand.core.model import Device, Event, Mac, Person
-from netscand.core.restore import LEAST_TIME, Memory, Unreadable
+from netscand.core.restore import LEAST_TIME, Hangs, Memory
+from netscand.off_loop import OffLoop
 from netscand.store.database import is_older, new_epoch
 from netscand.store.devices import DeviceRows
 from netscand.store.erase import Erase
@@ -54,8 +56,12 @@ CLOCK_EVERY = 5.0
 CLOSE = 10.0
 """Seconds that the end waits for the disk; what was published is safe without it."""
 
-ERASE = 60.0
-"""Seconds that a client waits for the deletion of a device's events."""
+ERASE, STORED = 25.0, 25.0
+"""Seconds that a client waits for the deletion of a device's events, and for everything before a copy to be stored:
+fewer than netscanctl waits for an answer."""
+
+COPY, A_SECOND = 10.0, 2.0**20
+"""Seconds that a copy of the history may take, and bytes for each further one."""
 
 log = logging.getLogger(__name__)
 
@@ -197,14 +203,15 @@ class History(Answers):
             return
         self._device_rows.show_at_once()
         self._writer.put(Stop(self._sequence, self._alive()))
-        await asyncio.to_thread(self._join)
+        with suppress(TimeoutError):
+            await OffLoop(1).do(self._join, 3 * CLOSE)
         if self._timer is not None:
             self._timer.cancel()
         self._lock.release()
 
     def _join(self) -> None:
         self._maintenance.stop()
-        self._stop_answering()
+        self._stop_answering(CLOSE)
         self._writer.join(CLOSE)
 
     # ---- in -------------------------------------------------------------------------------------------------------
@@ -340,7 +347,8 @@ class History(Answers):
 
     def _on_report(self, report: Report | Found | Noticed | Trimmed | Ping) -> None:
         if isinstance(report, Ping):
-            if future := self._pings.pop(report.token, None):
+            future = self._pings.pop(report.token, None)
+            if future is not None and not future.done():
                 future.set_result(None)
         elif isinstance(report, Found):
             self._adopt(report)
@@ -384,31 +392,26 @@ class History(Answers):
         """Return why what happens now may be lost at a restart; "": it is stored."""
         return self._trouble or (SLOW if self._slow else "")
 
-    async def erase(self, mac: Mac) -> int:
-        """Delete the events of a device and those that name it, and its row; return the number of events.
+    async def erase(self, macs: Sequence[Mac]) -> int:
+        """Delete the events of a device and those that name it, and its rows; return the number of events.
 
-        Raises Unreadable if the disk does not accept it soon; it is done then when the disk does.
+        `macs`: its own, and those that are merged into it. Raises Hangs if the disk does not accept it soon; it is done
+        then when the disk does.
         """
-        await self._all_stored()  # no other device depends on a deleted event
         loop = self._loop
         assert loop is not None
-        done: asyncio.Future[int] = loop.create_future()
-
-        def finish(count: int) -> None:
-            if not done.done():
-                done.set_result(count)
-
-        def report(count: int) -> None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(finish, count)
-
-        self._writer.put(Erase(mac, report))
+        await self._device_rows.show()  # no other device depends on a deleted event
+        self.flush()
+        counts: list[asyncio.Future[int]] = []
+        for mac in macs:
+            counts.append(count := loop.create_future())
+            self._writer.put(Erase(mac, partial(_pass_on, loop, count)))
         try:
             async with asyncio.timeout(ERASE):
-                return await done
+                return sum([await count for count in counts])
         except TimeoutError:
-            why = self._trouble or "it takes longer than usual"
-            raise Unreadable(f"the events are not deleted yet: {why}; netscand continues to delete them") from None
+            why = self._trouble or (SLOW if self._slow else "it takes longer than usual")
+            raise Hangs(f"the events are not deleted yet: {why}; netscand continues to delete them") from None
 
     def size(self) -> int:
         """Return the bytes of the database's files. May wait for the disk: do not call it on the loop."""
@@ -430,6 +433,19 @@ class History(Answers):
     def _on_damage(self) -> None:
         self._maintenance.suspect()
 
+    def _copy_limit(self) -> float:
+        return COPY + self._settings.max_mib * 2**20 / A_SECOND
+
     async def _all_stored(self) -> None:
         await self._device_rows.show()
-        await self.settled()
+        try:
+            async with asyncio.timeout(STORED):
+                await self.settled()
+        except TimeoutError:
+            raise Hangs("the disk does not accept what is to be copied") from None
+
+
+def _pass_on(loop: asyncio.AbstractEventLoop, to: "asyncio.Future[int]", count: int) -> None:
+    """Set the result of a future of a loop, from another thread."""
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(lambda: None if to.done() else to.set_result(count))

@@ -16,6 +16,7 @@ from netscand.core.restore import (
     DAY,
     CursorGone,
     EventQuery,
+    Hangs,
     Page,
     PresencePart,
     Remembered,
@@ -24,6 +25,7 @@ from netscand.core.restore import (
     TooLong,
     Unreadable,
 )
+from netscand.off_loop import OffLoop
 from netscand.store.database import back_up, connect, is_broken, new_epoch
 from netscand.store.presence_days import Days, Span
 from netscand.store.retention import AgeClock, Shift, TrueTimes
@@ -321,6 +323,14 @@ DIGITS = 18
 TRY_AGAIN = 5.0
 """Seconds between two attempts to read what could not be read."""
 
+LOOK = 1.0
+"""Seconds between two looks at whether the disk still answers, while a query waits."""
+
+MOST_COPIES = 2
+"""Copies of the history that are made at a time."""
+
+HANGING = "the history cannot be read: the disk does not answer"
+
 
 class Answers:
     """Answers of the history to clients."""
@@ -338,6 +348,7 @@ class Answers:
         self._trying: asyncio.TimerHandle | None = None
         self._turns = Turns("history reader")
         self._copies = 0
+        self._copying = OffLoop(MOST_COPIES)
         self._reader: Reader
 
     def _on_damage(self) -> None:
@@ -345,14 +356,18 @@ class Answers:
         raise NotImplementedError
 
     async def _all_stored(self) -> None:
-        """Wait until everything up to now is stored."""
+        """Wait until everything up to now is stored. Raises Hangs."""
         raise NotImplementedError
 
-    def _stop_answering(self) -> None:
-        """Cancel all queries; end the thread. Waits for the piece in work."""
+    def _copy_limit(self) -> float:
+        """Return the seconds that a copy may take."""
+        raise NotImplementedError
+
+    def _stop_answering(self, within: float) -> None:
+        """Cancel all queries; end the thread. Waits so many seconds for the piece in work."""
         self._reader.ends = True
-        self._turns.close()
-        self._reader.close()
+        if self._turns.close(within):
+            self._reader.close()
 
     # ---- cursors --------------------------------------------------------------------------------------------------
 
@@ -418,17 +433,32 @@ class Answers:
             target.unlink()
             return file
 
-        return await self._watched("copies", self._reader.look, asyncio.to_thread(copy))
+        copying = self._copying.do(copy, self._copy_limit(), late=lambda file: file.close())
+        return await self._watched("copies", self._reader.look, copying)
 
     async def _run(self, kind: str, account: Hashable, repeat: Callable[[], Steps[T]]) -> T:
-        return await self._watched(kind, repeat, self._turns.submit(account, repeat()))
+        return await self._watched(kind, repeat, self._answer(account, repeat()))
 
-    async def _watched(
-        self, kind: str, repeat: Callable[[], Steps[object]], answer: "asyncio.Future[T] | Coroutine[None, None, T]"
-    ) -> T:
+    async def _answer(self, account: Hashable, steps: Steps[T]) -> T:
+        """Return the answer to a query; it has waited for others, but not for a disk that hangs. Raises Hangs."""
+        if self._turns.hangs:
+            raise Hangs(HANGING)
+        answer = self._turns.submit(account, steps)
+        try:
+            while not answer.done():
+                await asyncio.wait((answer,), timeout=LOOK)
+                if self._turns.hangs and not answer.done():
+                    raise Hangs(HANGING)
+            return answer.result()
+        finally:
+            answer.cancel()
+
+    async def _watched(self, kind: str, repeat: Callable[[], Steps[object]], answer: Coroutine[None, None, T]) -> T:
         """Wait for an answer; if it fails, that is a problem until `repeat` succeeds. Raises Unreadable, CursorGone."""
         try:
             return await answer
+        except TimeoutError:
+            raise Hangs("the disk is too slow to copy the history, or does not answer") from None
         except (sqlite3.Error, OSError) as wrong:
             if isinstance(wrong, sqlite3.Error) and too_long(wrong):
                 raise TooLong("reading the history took too long; ask for less") from None
@@ -447,7 +477,8 @@ class Answers:
         return why
 
     def _unreadable(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(why for why, _ in self._failed.values()))
+        hanging = (HANGING,) if self._turns.hangs else ()
+        return tuple(dict.fromkeys((*hanging, *(why for why, _ in self._failed.values()))))
 
     def _try(self) -> None:
         self._trying = None

@@ -9,11 +9,16 @@ import threading
 from collections.abc import Callable, Generator, Hashable
 from contextlib import suppress
 from functools import partial
+from math import inf
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from netscand.core.fairness import FairQueue
 
 T = TypeVar("T")
+
+HANGS = 10.0
+"""Seconds of one piece of work after which the disk does not answer."""
 
 Steps = Generator[None, None, T]
 """A query: pieces of work, and the answer."""
@@ -33,7 +38,14 @@ class Turns:
         self._waiting: FairQueue[_Query] = FairQueue()
         self._bell = threading.Condition()
         self._ends = False
+        self._began = inf
+        """When the piece in work began."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def hangs(self) -> bool:
+        """Return whether the piece in work waits for a disk that does not answer."""
+        return monotonic() - self._began > HANGS
 
     def submit(self, account: Hashable, steps: Steps[T]) -> "asyncio.Future[T]":
         """Queue a query; return a future of its answer or error. A query whose future is cancelled is dropped."""
@@ -49,13 +61,14 @@ class Turns:
             self._bell.notify()
         return answer
 
-    def close(self) -> None:
-        """End the thread; wait for the piece in work."""
+    def close(self, within: float) -> bool:
+        """End the thread; return whether it ends within so many seconds: the piece in work may wait for the disk."""
         with self._bell:
             self._ends = True
             self._bell.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(within)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -68,7 +81,10 @@ class Turns:
                         _deliver(query, query.answer.cancel)
                     return
                 query = self._waiting.pop()
-            if not (query.answer.cancelled() or _step(query)):
+            self._began = monotonic()
+            is_over = query.answer.cancelled() or _step(query)
+            self._began = inf
+            if not is_over:
                 with self._bell:
                     self._waiting.push_back(query.account, query)
 

@@ -1,5 +1,6 @@
 """Clocks and disks that lie while netscand runs: noticed within seconds, shown in `status`, repaired where possible."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -323,9 +325,18 @@ def freezable() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["fsfreeze", "--unfreeze", str(folder)], stderr=subprocess.DEVNULL, timeout=DEADLINE)
         subprocess.run(["umount", str(folder)], check=True, timeout=DEADLINE)
         shutil.rmtree(there)
+
+
+@contextmanager
+def frozen(folder: Path) -> Iterator[None]:
+    """Stop a file system for the block. Until it goes on, no process that writes there ends, even if it is killed."""
+    subprocess.run(["fsfreeze", "--freeze", str(folder)], check=True, timeout=DEADLINE)
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", str(folder)], check=True, timeout=DEADLINE)
 
 
 def test_a_frozen_file_system_holds_nobody_up(root: None, attack_seconds: float) -> None:
@@ -334,17 +345,64 @@ def test_a_frozen_file_system_holds_nobody_up(root: None, attack_seconds: float)
         (state := disk / "netscand").mkdir(mode=0o700)
         os.chown(state, NOBODY, NOBODY)
         with household({"history": {"path": str(state / "netscand.db")}}) as scene, monitored(scene.daemon) as measured:
-            subprocess.run(["fsfreeze", "--freeze", str(disk)], check=True, timeout=DEADLINE)
-            begun = time.monotonic()
-            newcomer = scene.crowd.join("10.77.0.150")
-            measured.event("discovered", mac=newcomer)
-            leaver = next(iter(scene.macs.values()))
-            scene.crowd.leave(leaver)
-            measured.event("offline", mac=leaver)
-            problems = scene.daemon.get("/api/status")["problems"]
-            assert any("the disk takes longer" in problem for problem in problems), problems
-            time.sleep(max(0.0, begun + 4 * attack_seconds - time.monotonic()))
-            subprocess.run(["fsfreeze", "--unfreeze", str(disk)], check=True, timeout=DEADLINE)
+            with frozen(disk):
+                begun = time.monotonic()
+                newcomer = scene.crowd.join("10.77.0.150")
+                measured.event("discovered", mac=newcomer)
+                leaver = next(iter(scene.macs.values()))
+                scene.crowd.leave(leaver)
+                measured.event("offline", mac=leaver)
+                problems = scene.daemon.get("/api/status")["problems"]
+                assert any("the disk takes longer" in problem for problem in problems), problems
+                time.sleep(max(0.0, begun + 4 * attack_seconds - time.monotonic()))
             wait_for("its return", lambda: not scene.daemon.get("/api/status")["problems"])
         measured.check()
         assert [event["kind"] for event in measured.events] == ["discovered", "offline"]
+
+
+def test_no_request_waits_for_a_disk_that_hangs(root: None) -> None:
+    """FAULTS F33: each is answered, at most with `busy` and when to try again; what was requested is done later."""
+    with freezable() as disk:
+        (state := disk / "netscand").mkdir(mode=0o700)
+        os.chown(state, NOBODY, NOBODY)
+        with household({"history": {"path": str(state / "netscand.db")}}) as scene, monitored(scene.daemon) as measured:
+            daemon, (*_, erased, labelled) = scene.daemon, scene.macs.values()
+            cursor = daemon.get("/api/status")["cursor"]
+            requests = [
+                ("GET", f"/api/events?since={cursor}"), ("GET", "/api/events?last=5&kind=discovered"),
+                ("GET", f"/api/devices/{labelled}/events"), ("GET", f"/api/devices/{labelled}/presence"),
+                ("GET", "/api/backup"), ("GET", "/metrics"), ("POST", "/api/reload"), ("POST", "/api/scan?wait=1"),
+                ("PATCH", f"/api/devices/{labelled}"), ("DELETE", f"/api/devices/{erased}?history=true"),
+                ("DELETE", "/api/people/nobody"), ("GET", "/api/status"), ("GET", "/api/devices"),
+            ]  # fmt: skip
+            with frozen(disk):
+                measured.event("discovered", mac=scene.crowd.join("10.77.0.150"))
+                with ThreadPoolExecutor(len(requests)) as threads:
+                    answers = dict(zip(requests, threads.map(partial(answer_to, daemon), requests), strict=True))
+                with daemon.websocket(f"updates=changes&since={cursor}") as stream:
+                    assert json.loads(stream.recv(30))["type"] in ("initial_state", "resumed")
+            print(*answers.items(), sep="\n")
+            waiting = {answers[each] for each in requests if "backup" in each[1] or "history=" in each[1]}
+            assert waiting == {(503, "busy", "30")}
+            assert all(status < 400 or code in ("busy", "not_found") for status, code, _ in answers.values())
+            wait_for("its return", lambda: not daemon.get("/api/status")["problems"])
+            path = f"/api/events?mac={erased}&until={cursor}"
+            wait_for("the erasure", lambda: daemon.get(path)["events"] == [])
+            assert answer_to(daemon, ("GET", "/api/backup"))[0] == 200
+        measured.check()
+
+
+def answer_to(daemon: Daemon, request: tuple[str, str]) -> tuple[int, str, str]:
+    """Return the status, the code of the error, and Retry-After. Raises TimeoutError after 45 s."""
+    method, path = request
+    connection = daemon.connection()
+    connection.timeout = 45.0
+    try:
+        body = b'{"label": "frozen"}' if method == "PATCH" else b"{}" if method == "POST" else None
+        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        answer = connection.getresponse()
+        content = answer.read()
+        code = json.loads(content)["error"]["code"] if answer.status >= 400 else ""
+        return answer.status, code, answer.headers.get("Retry-After", "")
+    finally:
+        connection.close()

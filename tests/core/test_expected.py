@@ -64,6 +64,33 @@ def test_an_unexpected_gateway_is_reported_when_it_is_seen_first() -> None:
         assert len(problems(house)) == count
 
 
+def test_a_default_route_to_a_known_device_is_reported_at_once() -> None:
+    """Without a frame of it; what is no gateway any more, or is expected now, is no problem."""
+    house = world(expected_gateway=frozenset([GOOD]))
+    (lan,) = house.networks
+    house.hear(GOOD, "10.0.0.1")
+    house.hear(ROGUE, "10.0.0.9")
+    for count in (1, 2):
+        house.set_networks([replace(lan, gateway=ip("10.0.0.9"))])
+        assert [event.address for event in house.of(EventKind.GATEWAY_CHANGED)] == [ip("10.0.0.9")] * count
+        assert len(problems(house)) == 1
+        house.set_networks([lan])
+        assert problems(house) == []
+    house.set_networks([replace(lan, expected_gateway=frozenset([ROGUE]))])
+    assert len(problems(house)) == 1
+    house.set_networks([replace(lan, expected_gateway=frozenset([ROGUE, GOOD]))])
+    assert problems(house) == []
+
+
+def test_a_dhcp_server_that_is_expected_now_is_no_problem() -> None:
+    house = world(expected_dhcp=frozenset([GOOD]))
+    serves(house, ROGUE, "10.0.0.9")
+    assert len(problems(house)) == 1
+    (lan,) = house.networks
+    house.set_networks([replace(lan, expected_dhcp=frozenset([GOOD, ROGUE]))])
+    assert problems(house) == []
+
+
 def test_made_up_servers_and_gateways_stay_within_bounds() -> None:
     """FAULTS T11: neither events nor sentences without end."""
     house = world(expected_dhcp=frozenset([GOOD]), expected_gateway=frozenset([GOOD]))

@@ -36,12 +36,12 @@ MAY = {
         "lan brings observations and carries asks, within the one table of budgets; what they mean is not its business",
     ),
     "netscand/store/": (
-        {"netscand.core", "netscand.config", "netscand.store", "msgspec"},
+        {"netscand.core", "netscand.config", "netscand.off_loop", "netscand.store", "msgspec"},
         "store keeps what the engine gives it, and knows neither the network nor the clients",
     ),
     "netscand/serve/": (
         {"netscand.core", "netscand.config", "netscand.protocol", "netscand.validation_messages",
-         "netscand.checkout", "netscand.__version__",
+         "netscand.checkout", "netscand.off_loop", "netscand.__version__",
          "netscand.serve", "aiohttp", "msgspec", "prometheus_client"},
         "serve alone translates the domain into protocol; it sees the engine through serve/ports.py",
     ),
@@ -51,7 +51,7 @@ MAY = {
          "netscand.core.restore", "netscand.core.status",
          "netscand.check_results", "netscand.config", "netscand.event_log", "netscand.garbage_collection",
          "netscand.hub",
-         "netscand.core.ratelimit", "netscand.core.request_limits", "netscand.nats_settings",
+         "netscand.core.ratelimit", "netscand.core.request_limits", "netscand.nats_settings", "netscand.off_loop",
          "netscand.partial_imports", "netscand.protocol", "netscand.serve", "netscand.service", "netscand.sites",
          "netscand.validation_messages", "netscand.__version__", "aiohttp", "msgspec", "nats", "nkeys",
          "prometheus_client", "sdnotify"},

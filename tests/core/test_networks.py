@@ -14,6 +14,7 @@ from netscand.config import NetworkRule, Scan
 from netscand.core.model import Ip, Mac, Network, NetworkState
 from netscand.lan.networks import (
     ARPHRD_ETHER,
+    AT_ONCE,
     IFF_LOOPBACK,
     IFF_NOARP,
     IFF_POINTOPOINT,
@@ -25,6 +26,8 @@ from netscand.lan.networks import (
     Kernel,
     Link,
     decide,
+    decide_in_turns,
+    steps,
 )
 from tests.core.world import World
 
@@ -410,6 +413,38 @@ def test_the_cost_of_this_hosts_addresses_is_linear(indexes: tuple[int, ...]) ->
     few, many = cost_of_changes(80, *indexes), cost_of_changes(640, *indexes)
     assert many[1] < 16 * few[1]
     assert many[0] < 24 * few[0]  # 8, if nothing else needs the processor's caches
+
+
+def test_a_host_with_many_networks_changes_in_steps() -> None:
+    """F25: a few in each, and what is not about them stays the same object; a renamed interface is one step."""
+    none: tuple[Network, ...] = ()
+    few, many = decide(crowded(3, 2), Scan(), ()), decide(crowded(950, 2), Scan(), ())
+    assert list(steps(none, none)) == [none]
+    assert list(steps(none, few)) == [few]
+    for before, after in ((none, many), (many, none), (many, decide(crowded(949, 2), Scan(), (), many)), (few, many)):
+        now = {network.id: network for network in before}
+        found = list(steps(before, after))
+        assert len(found) == 10
+        for step in found:
+            then = {network.id: network for network in step}
+            assert len(then) == len(step)
+            assert sum(now.get(name) is not then.get(name) for name in now.keys() | then.keys()) <= AT_ONCE
+            now = then
+        assert found[-1] is after
+    renamed = tuple(replace(each, interface="lan0", id=f"{each.cidr}@lan0") for each in many)
+    for step in steps(many, renamed):
+        assert sorted(each.cidr for each in step) == sorted(each.cidr for each in many)
+
+
+def test_a_decision_about_many_networks_takes_turns() -> None:
+    """F25: also about many interfaces; and what did not change is the same object."""
+    kernel = crowded(950, 2)
+    pieces = list(decide_in_turns(kernel, Scan(), ()))
+    assert len(pieces) >= 9
+    links = Kernel(tuple(link(f"extra{number}", number) for number in range(950)))
+    assert len(list(decide_in_turns(links, Scan(), ()))) >= 9
+    before = decide(kernel, Scan(), ())
+    assert all(one is other for one, other in zip(before, decide(kernel, Scan(), (), before), strict=True))
 
 
 def test_networks_of_an_interface_share_what_they_have_in_common() -> None:

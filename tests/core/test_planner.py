@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from netscand.core.model import (
     ScanStarted,
 )
 from netscand.core.planner import Pace
-from netscand.core.scan import Order
+from netscand.core.scan import AT_ONCE, ActiveScans, Order
 from tests.core.world import World, ip, mac, network
 
 
@@ -56,6 +57,28 @@ def test_the_first_scan_is_at_once_and_finds_everybody() -> None:
     world.run(1.0)
     assert len(world.of(EventKind.DISCOVERED)) == 34
     assert started(world)[0][1].cause is Cause.START
+
+
+def test_hundreds_of_scans_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F25: one turn advances a limited number, and all of them end."""
+    visited: list[int] = []
+    advance, turn = ActiveScans._advance, ActiveScans.advance
+
+    def counted(self: ActiveScans, *given: Any) -> None:  # noqa: ANN401
+        visited[-1] += 1
+        advance(self, *given)
+
+    def begun(self: ActiveScans, *given: Any) -> None:  # noqa: ANN401
+        visited.append(0)
+        turn(self, *given)
+
+    monkeypatch.setattr(ActiveScans, "_advance", counted)
+    monkeypatch.setattr(ActiveScans, "advance", begun)
+    prefixes = [f"10.{number // 60}.0.{4 * (number % 60)}/30" for number in range(300)]
+    world = World([network(prefix) for prefix in prefixes])
+    world.run_unchecked(5.0)
+    assert max(visited) == AT_ONCE
+    assert len(finished(world)) >= 300
 
 
 def test_scans_start_on_schedule() -> None:

@@ -60,7 +60,7 @@ class FakeDaemon:
         """Do not answer pings, like a stopped process."""
         self.hold = False
         """Never answer a scan."""
-        self.found = messages.scanned(messages.device(7))
+        self.found: protocol.ScanUpdate | ScanTicket = messages.scanned(messages.device(7))
         """Result of a scan."""
         self.received: list[protocol.ClientMessage | protocol.ScanRequest | protocol.DeviceUpdate] = []
         """Messages and bodies from clients, decoded."""

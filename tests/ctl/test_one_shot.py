@@ -17,7 +17,7 @@ from netscanctl.cli import cli
 from netscanctl.doctor.access_checks import check_configuration
 from netscand import __version__
 from netscand.checkout import COMMANDS
-from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, encode
+from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, ScanTicket, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
 from tests.ctl.messages import AT, HOME, OFFICE, address, conflict, device, network, scanned
@@ -241,6 +241,15 @@ def test_a_refused_reload_says_why(ctl: Ctl, daemon: FakeDaemon) -> None:
 
 
 # ---- scan-now
+
+
+def test_a_scan_that_takes_too_long_continues(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """The daemon does not wait without a limit."""
+    daemon.found = ScanTicket(scan_id=42)
+    done = ctl.run("scan-now")
+    text = "netscanctl: scan 42 takes long, and continues; for what it finds: netscanctl watch\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", text)
+    assert ctl.run("scan-now", "--json").stdout == '{"scan_id":42}\n'
 
 
 def test_a_scan_lists_devices_with_a_summary_on_stderr(ctl: Ctl, daemon: FakeDaemon) -> None:

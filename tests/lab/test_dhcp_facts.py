@@ -1,5 +1,8 @@
 """Leases of real clients, and a second DHCP server that the configuration does not expect."""
 
+import time
+
+from tests.lab.daemon import toml
 from tests.lab.lan import Lab
 from tests.lab.test_daemon import until, wait_for
 from tests.lab.test_passive import NO_SCANS, avahi, dhclient, dnsmasq
@@ -32,6 +35,46 @@ def test_a_lease_is_shown_and_a_rogue_server_is_reported(lab: Lab) -> None:
     assert event["reason"].endswith("not in expected_dhcp of 10.77.0.0/24")
     (problem,) = [each for each in daemon.get("/api/status")["problems"] if "DHCP" in each]
     assert f"10.77.0.66 ({rogue.mac}) serves DHCP, which is not expected there" in problem
+
+
+def test_a_default_route_to_an_unexpected_router_is_reported(lab: Lab) -> None:
+    """At once, each time, in the stream, in `status` and by netscanctl; no longer once the expected one is back."""
+    gateway, router = lab.gateway(), lab.host("10.77.0.3")
+    network = {"cidr": "10.77.0.0/24", "expected_gateway": [gateway.mac]}
+    daemon = lab.daemon({**NO_SCANS, "network": [network]})
+    for host in (gateway, router):
+        host.announce()
+        wait_for("the routers", lambda mac=host.mac: daemon.request("GET", f"/api/devices/{mac}")[0] == 200)  # type: ignore[misc]
+    problem = f"10.77.0.0/24@eth0: 10.77.0.3 ({router.mac}) is the gateway, which is not expected there"
+    for _ in range(2):
+        assert daemon.get("/api/status")["problems"] == []
+        with daemon.websocket() as stream:
+            begun = time.monotonic()
+            lab.watcher.space.ip(f"route replace default via {router.ip}")
+            event = until(stream, "event", kind="gateway_changed")
+            assert time.monotonic() - begun < 2, "it waited for a frame of the router"
+        assert (event["address"], event["device"]["mac"]) == ("10.77.0.3", router.mac)
+        assert event["reason"] == "not in expected_gateway of 10.77.0.0/24"
+        assert daemon.get("/api/status")["problems"] == [problem]
+        assert problem in daemon.ctl("status").stdout
+        assert "not in expected_gateway" in daemon.ctl("events", "--kind", "gateway_changed").stdout
+        lab.watcher.space.ip(f"route replace default via {gateway.ip}")
+        wait_for("the end of the problem", lambda: not daemon.get("/api/status")["problems"])
+
+
+def test_an_expectation_that_is_reloaded_ends_its_problem(lab: Lab) -> None:
+    """A user who lists the new router need not wait for an hour; the same without the list."""
+    gateway = lab.gateway()
+    tables = [{"cidr": "10.77.0.0/24", "expected_gateway": [mac]} for mac in ("02:00:00:00:00:99", gateway.mac)]
+    daemon = lab.daemon({**NO_SCANS, "network": tables[:1]})
+    gateway.announce()
+    for table in (tables[1], {"cidr": "10.77.0.0/24"}):
+        wait_for("the problem", lambda: daemon.get("/api/status")["problems"])
+        daemon.config.write_text(toml({**NO_SCANS, "network": [table]}))
+        assert daemon.request("POST", "/api/reload", {})[0] == 204
+        assert daemon.get("/api/status")["problems"] == []
+        daemon.config.write_text(toml({**NO_SCANS, "network": tables[:1]}))
+        assert daemon.request("POST", "/api/reload", {})[0] == 204
 
 
 def test_real_clients_have_the_kind_of_their_evidence(lab: Lab) -> None:

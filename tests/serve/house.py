@@ -260,7 +260,7 @@ class EmptyHistory:
     def size(self) -> int:
         return 4096
 
-    async def erase(self, mac: Mac) -> int:
+    async def erase(self, macs: Sequence[Mac]) -> int:
         return 0
 
     async def backup(self) -> BinaryIO:

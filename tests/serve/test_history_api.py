@@ -1,12 +1,16 @@
 """Events of the past by REST: which ones a request asks the history for."""
 
 import asyncio
+import io
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
 from netscand.core.restore import EventQuery, Page
+from netscand.serve import history_api
 from tests.serve.house import EmptyHistory, FakeScanner, house
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -66,3 +70,40 @@ def test_a_bad_until_is_named(tmp_path: Path, query: str, code: int, message: st
             assert body["error"]["message"].startswith(message)
 
     asyncio.run(play())
+
+
+def test_no_backup_waits_for_a_copy_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F33: its client is cut off; nothing else waits meanwhile, and the copy goes when the disk answers."""
+    monkeypatch.setattr(history_api, "SLOW", 0.2)
+    thaw, closed = threading.Event(), threading.Event()
+    guard = threading.Lock()  # as a BufferedReader has one
+
+    class Copy(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            with guard:
+                thaw.wait(60)
+            return super().read(size)
+
+        def close(self) -> None:
+            with guard:
+                super().close()
+            closed.set()
+
+    class Kept(EmptyHistory):
+        async def backup(self) -> BinaryIO:
+            return cast(BinaryIO, Copy(bytes(100_000)))
+
+    async def play() -> None:
+        async with house(tmp_path, archive=Kept()) as lan, asyncio.timeout(30):
+            for _ in range(3):
+                said = await lan.raw(b"GET /api/backup HTTP/1.1\r\nHost: x\r\n\r\n", tcp=False)
+                assert said.endswith(b"\r\n\r\n"), "the answer ends with its head"
+                assert not closed.is_set()
+                assert (await lan.ask("GET", "/healthz"))[0] == 200
+            thaw.set()
+            assert await asyncio.to_thread(closed.wait, 30)
+
+    try:
+        asyncio.run(play())
+    finally:
+        thaw.set()

@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +21,7 @@ from netscand.core.model import Evidence, NetworkState, Status
 from netscand.core.ratelimit import NEWCOMERS, table
 from netscand.serve import histograms, metrics, websocket
 from netscand.serve.histograms import Histogram, TimedSelector, Turns
-from tests.serve.house import BOOT, LAN, OTHER, TOKENS, House, house, mac, receive, token_file
+from tests.serve.house import BOOT, LAN, OTHER, TOKENS, EmptyHistory, House, house, mac, receive, token_file
 
 ROOT = Path(__file__).parents[2]
 Found = dict[str, Metric]
@@ -83,6 +84,30 @@ def test_it_has_devices_networks_frames_and_clients(tmp_path: Path) -> None:
             assert value(found, "process_open_fds") > 3
 
     asyncio.run(play())
+
+
+def test_a_disk_that_hangs_delays_a_scrape_shortly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F33: later scrapes do not wait at all, and take no thread."""
+    monkeypatch.setattr(metrics, "SIZE_WITHIN", 0.1)
+    thaw, asked = threading.Event(), 0
+
+    class Hanging(EmptyHistory):
+        def size(self) -> int:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                thaw.wait(60)
+            return 4000 + asked
+
+    async def play() -> None:
+        async with house(tmp_path, archive=Hanging()) as lan, asyncio.timeout(30):
+            sizes = [value((await scrape(lan))[1], "netscand_history_size_bytes") for _ in range(4)]
+            assert (sizes, asked) == ([4001] * 4, 2)
+
+    try:
+        asyncio.run(play())
+    finally:
+        thaw.set()
 
 
 def test_every_budget_reports_what_it_refused(tmp_path: Path) -> None:

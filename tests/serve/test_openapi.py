@@ -5,6 +5,8 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +16,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from netscand import protocol
 from netscand.core.model import BadTarget
+from netscand.serve import openapi
 from netscand.serve.openapi import document
 from netscand.serve.query import MAC as TAKEN
 from netscand.serve.query import MAC_PATTERN
@@ -63,6 +66,28 @@ def test_it_describes_each_route_with_its_role_and_summary(tmp_path: Path) -> No
             assert len({call["operationId"] for call in calls.values()}) == len(calls)
 
     asyncio.run(play())
+
+
+def test_it_is_generated_once_and_not_on_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T35: for 60 ms, all others waited for who asked first."""
+    made: list[threading.Thread] = []
+
+    def recorded(routes: Any) -> dict[str, Any]:  # noqa: ANN401
+        made.append(threading.current_thread())
+        time.sleep(0.05)
+        return document(routes)
+
+    monkeypatch.setattr(openapi, "document", recorded)
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            async with asyncio.TaskGroup() as tasks:
+                first, second = (tasks.create_task(told(lan)) for _ in range(2))
+            assert first.result() == second.result()
+
+    asyncio.run(play())
+    assert len(made) == 1
+    assert made[0] is not threading.main_thread()
 
 
 def test_every_reference_resolves_and_every_message_is_there(tmp_path: Path) -> None:

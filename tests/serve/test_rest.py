@@ -384,6 +384,19 @@ def test_a_scan_that_is_waited_for_answers_with_what_it_found(tmp_path: Path) ->
     asyncio.run(play())
 
 
+def test_a_scan_without_an_end_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F33: it continues, as one that no connection waits for."""
+    monkeypatch.setattr(rest, "LONGEST_SCAN", 0.1)
+
+    async def play() -> None:
+        async with house(tmp_path) as lan, asyncio.timeout(30):
+            assert (await lan.ask("POST", "/api/scan?wait=1"))[::2] == (202, {"scan_id": 42})
+            assert not lan.hub._waiting
+            assert not lan.scanner.left
+
+    asyncio.run(play())
+
+
 def test_a_client_that_leaves_while_waiting_leaves_no_state(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:

@@ -13,7 +13,7 @@ from netscand.store.turns import Steps, Turns
 def turns() -> Iterator[Turns]:
     made = Turns("a test's reader")
     yield made
-    made.close()
+    made.close(10.0)
 
 
 class Asked:
@@ -103,7 +103,7 @@ def test_the_end_cancels_every_query() -> None:
         turns, asked = Turns("a test's reader"), Asked()
         waiting = [turns.submit(name, asked.query(name, 3)) for name in "ab"]
         asked.may_go.set()
-        await asyncio.to_thread(turns.close)
+        await asyncio.to_thread(turns.close, 10.0)
         await asyncio.sleep(0.01)
         assert all(each.done() for each in waiting)
         assert turns.submit("a", asked.query("c", 1)).cancelled()
