@@ -317,6 +317,7 @@ def test_the_server_imports_only_what_it_may() -> None:
                     "netscand",
                     "netscand.checkout",
                     "netscand.config",
+                    "netscand.off_loop",
                     "netscand.protocol",
                     "netscand.validation_messages",
                 ), f"{source.name}: {line}"
