@@ -6,6 +6,7 @@ because the message that has its number now has another mark.
 """
 
 import asyncio
+import calendar
 import logging
 import time
 from collections import OrderedDict
@@ -62,7 +63,7 @@ def base36(number: int, digits: int) -> str:
 def nanoseconds(text: str) -> int:
     """Return a time of the server, RFC 3339 in UTC with up to nine digits, in nanoseconds of unix time."""
     whole, _, rest = text.rstrip("Z").partition(".")
-    seconds = int(time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))) - time.timezone
+    seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
     return seconds * 1_000_000_000 + int((rest + "000000000")[:9])
 
 
