@@ -19,6 +19,7 @@ from nats.aio.subscription import Subscription
 from netscand import nats_settings, protocol, sites
 from netscand.hub.settings import Hub
 from netscand.protocol import ErrorAnswer
+from netscand.serve.query import NOT_READABLE
 from netscand.service import cancellable
 
 CONNECT = 10.0
@@ -234,7 +235,7 @@ class Connection:
             raise ServerError(f"site {site} accepts no commands, or is not connected") from None
         except (nats.errors.Error, TimeoutError) as error:
             raise ServerError(f"site {site} does not answer: {error or 'no answer'}") from None
-        with suppress(msgspec.MsgspecError):
+        with suppress(*NOT_READABLE):
             raise ServerError(f"site {site}: {msgspec.json.decode(answer.data, type=ErrorAnswer).error.message}")
 
     # ---- streams

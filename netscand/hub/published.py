@@ -7,6 +7,7 @@ from msgspec import UNSET, structs
 
 from netscand import protocol, sites
 from netscand.serve.encode import BEFORE
+from netscand.serve.query import NOT_READABLE
 
 FRONT = b'{"type":"event","cursor":"'
 
@@ -64,7 +65,7 @@ def about_site(data: bytes) -> AboutSite:
     """Return a message about the site itself. Raises Unreadable."""
     try:
         found: AboutSite = _about_site(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+    except NOT_READABLE as wrong:
         raise Unreadable(str(wrong)) from None
     return found
 
@@ -78,7 +79,7 @@ def published(site: str, data: bytes) -> Published:
     try:
         event = _event(data)
         _parts(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+    except NOT_READABLE as wrong:
         raise Unreadable(str(wrong)) from None
     if event.site is not UNSET or event.state is not UNSET:
         raise Unreadable("site: a site publishes only its own devices")
@@ -98,7 +99,7 @@ def last_value(data: bytes) -> LastValue:
     try:
         last = _last(data)
         _parts(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+    except NOT_READABLE as wrong:
         raise Unreadable(str(wrong)) from None
     text = b"" if last.device is None else _encoded(last.device)
     return LastValue(last.kind, last.at, last.network, last.reason, last.device, text)
@@ -108,7 +109,7 @@ def device_of(data: bytes) -> protocol.Device:
     """Return a device of its JSON. Raises Unreadable."""
     try:
         return _device(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+    except NOT_READABLE as wrong:
         raise Unreadable(str(wrong)) from None
 
 

@@ -28,6 +28,7 @@ from netscand.hub.published import (
     with_site,
 )
 from netscand.hub.site import ANSWER, PATIENCE, Site, SiteDevice, position_of
+from netscand.serve.query import NOT_READABLE
 
 CURSOR, PREVIOUS, ACKNOWLEDGED, SNAPSHOT, INSTANCE, PROTOCOL, SOURCE = (
     name.encode()
@@ -354,7 +355,7 @@ class View:
         try:
             alive = msgspec.json.decode(data, type=sites.Alive)
             offset = _unix(alive.now) - unix
-        except (msgspec.MsgspecError, ValueError):
+        except NOT_READABLE:
             self._count_unreadable(self.site(name, now))
             return []
         site = self.site(name, now)
@@ -368,7 +369,7 @@ class View:
         """Take the entry of a site's machine, empty if it has none yet: a site that published nothing is shown, too."""
         is_new, site = name not in self.sites, self.site(name, now)
         site.added_at = stamp
-        with suppress(msgspec.MsgspecError):
+        with suppress(*NOT_READABLE):
             site.owner = msgspec.json.decode(data, type=sites.Owner) if data else None
             site.instance = site.instance or (site.owner.instance if site.owner else None)
         return self._update(site, now) if is_new else []

@@ -1,6 +1,7 @@
 """The sites of a hub, from a list of messages: what is taken, what is skipped, and the condition of each site."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -373,9 +374,13 @@ def test_two_machines_with_one_name_are_a_conflict(world: World) -> None:
     assert "conflicting" not in world.view.sites["home"].problems(world.now)
 
 
-def test_an_unreadable_sign_of_life_is_counted(world: World) -> None:
-    assert world.view.on_alive("home", b"{}", world.now, 0.0) == []
+@pytest.mark.parametrize("data", [b"{}", b"\xff", b'{"x":' + b"[" * 100_000])
+def test_an_unreadable_sign_of_life_is_counted(world: World, data: bytes) -> None:
+    """So is an unreadable owner entry ignored: any error here would end the hub."""
+    assert world.view.on_alive("home", data, world.now, 0.0) == []
     assert world.view.sites["home"].unreadable == 1
+    world.view.on_owner("home", data, 1, world.now)
+    assert world.view.sites["home"].owner is None
 
 
 def test_a_start_takes_the_last_values_and_leaves_out_what_a_snapshot_removed() -> None:
@@ -477,6 +482,17 @@ def test_times_of_the_server_are_exact_to_the_nanosecond() -> None:
     assert log.nanoseconds("2026-11-30T21:14:59.5Z") == 1_796_073_299_500_000_000
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Australia/Sydney", "America/New_York"])
+def test_times_of_the_server_are_in_utc(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """Also while the hub's time zone has summer time: the marks and the identity in cursors are made of them."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        summer, winter = (log.nanoseconds(f"2026-{month}-15T10:00:00Z") for month in ("07", "01"))
+    time.tzset()
+    assert (summer, winter) == (1_784_109_600_000_000_000, 1_768_471_200_000_000_000)
+
+
 def test_the_last_good_state_of_a_device_is_kept(world: World) -> None:
     """Of a message that cannot be read, in a snapshot or as the last one before a start of the hub."""
     world.event(2, left(device(1, "offline")))
@@ -498,6 +514,17 @@ def test_the_last_good_state_of_a_device_is_kept(world: World) -> None:
         fresh.view.restore_earlier(fresh.message(subject, data, snapshot="s1", cursor="k3f9-2"))
     fresh.view.restored()
     assert fresh.statuses() == {PHONE: "offline"}
+
+
+async def test_a_site_answers_a_command_with_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of a site ends the hub."""
+    made = Connection()
+
+    async def request(subject: str, payload: bytes, *, timeout: float) -> SimpleNamespace:
+        return SimpleNamespace(data=b'{"x":' + b"[" * 100_000)
+
+    monkeypatch.setattr(made.client, "request", request)
+    await made.command("home", protocol.ScanNow())
 
 
 async def test_a_request_that_a_cluster_does_not_answer_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
