@@ -250,7 +250,7 @@ class Log:
             stamp = await self.query(lambda connection: connection.stamp_of(sites.LOG, number))
             if stamp is None:
                 raise CursorGone("the log no longer has its message")
-            mark = self._marks[int(number)] = self.mark(nanoseconds(stamp))
+            mark = self._keep(int(number), self.mark(nanoseconds(stamp)))
         if mark != number.mark:
             raise CursorGone("the log has another message there: the server's disk was restored")
 
@@ -261,9 +261,16 @@ class Log:
 
     def remember(self, message: Message) -> None:
         """Keep the mark of a message."""
-        self._marks[message.sequence] = self.mark(message.stamp)
+        self._keep(message.sequence, self.mark(message.stamp))
+
+    def _keep(self, number: int, mark: str) -> str:
+        self._marks[number] = mark
         if len(self._marks) > MARKS:
-            self._marks.popitem(last=False)
+            oldest, of_oldest = self._marks.popitem(last=False)
+            if oldest == self.sequence:  # however many older messages were read since
+                self._marks[oldest] = of_oldest
+                self._marks.popitem(last=False)
+        return mark
 
     async def query(self, work: Callable[[Connection], Awaitable[T]], reading: int | None = None) -> T:
         """Return the result of this with a connection; if it ends, with the next one to this log, within AHEAD.

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -859,6 +859,32 @@ async def reading(here: Scene) -> AsyncIterator[Log]:
     await log.ready.wait()
     yield log
     task.cancel()
+
+
+async def test_the_mark_of_the_last_message_is_kept(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if a client lists many older events: else each cursor has expired, and a reconnect reads everything."""
+    monkeypatch.setattr(hub_log, "MARKS", 5)
+    async with scene(folder, server, "barn") as here:
+        barn = here.sites["barn"]
+        async with reading(here) as log:
+            await until(lambda: log.view.devices)
+            await barn.happen(12)
+            await until(lambda: log.view.sites["barn"].cursor == barn.cursor.encode())
+            before = log.cursor
+            await Past(log).events(EventQuery(log.sequence_of(before), gaps=True, limit=10))
+            assert log.cursor == before
+            for number in range(1, 13):
+                with suppress(CursorGone):
+                    await log.verify(log._with_mark(number, "000000"))
+            assert log.cursor == before
+            assert len(log._marks) <= 5
+            of, lost = log.readings, log.reconnects
+            server.kill()
+            await asyncio.to_thread(server.start)
+            await until(lambda: log.reconnects > lost and log.problem is None)
+            assert log.readings == of
 
 
 @pytest.mark.parametrize("commands", [True, False])
