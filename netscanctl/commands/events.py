@@ -103,5 +103,5 @@ def pages(
         answer, page = fetch({"since": since, "limit": str(size)})
         yield answer, page
         since, limit = page.cursor, None if limit is None else limit - len(page.events)
-        if len(page.events) < size or limit == 0:
+        if len(page.events) < size or (limit is not None and limit <= 0):
             return

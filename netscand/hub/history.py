@@ -12,7 +12,7 @@ from netscand.hub.connection import Connection, Message, ServerError
 from netscand.hub.log import Log, reached
 from netscand.hub.published import Unreadable as UnreadableMessage
 from netscand.hub.published import about_site, published
-from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, end_of_snapshot, is_before
+from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, SNAPSHOT, end_of_snapshot, is_before
 
 LISTS = 32
 """Maximum lists that are read in parts, and can continue after their last part."""
@@ -71,7 +71,10 @@ class Past:
         return Page(found, through)
 
     async def begin_of_last(self, question: EventQuery) -> int:
-        """Return the number after which the last `limit` matching events begin. Raises Unreadable."""
+        """Return the number after which the last `limit` matching events begin, or all of their messages.
+
+        Raises Unreadable.
+        """
         step = max(question.limit * 4, 500)
         while True:
             since = max(question.through - step, self._log.first - 1, 0)
@@ -81,7 +84,7 @@ class Past:
             while not reading.ended:
                 numbers += [number for number, _ in await reading.next(5_000)]
             if len(numbers) >= question.limit or since <= max(self._log.first - 1, 0):
-                return numbers[-question.limit] - 1 if len(numbers) >= question.limit else since
+                return numbers[-question.limit - 1] if len(numbers) > question.limit else since
             step *= 8
 
     async def presence(
@@ -209,7 +212,8 @@ class _Reading:
         self._reached[name] = message.headers.get(CURSOR, b"")
         if site is None:
             return []
-        forgotten = [Found("forgotten", body, True) for body in site.gone.values()]
+        ended = message.headers.get(SNAPSHOT, site.snapshot)
+        forgotten = [Found("forgotten", body, True) for snapshot, body in site.gone.values() if snapshot == ended]
         return [*forgotten, Found("site_snapshot", end_of_snapshot(name, message.stamp), False)]
 
     async def _is_next(self, message: Message, name: str) -> bool:

@@ -1,7 +1,9 @@
 """What a hub changes in the server of clients: each device has a site, and a client may be limited to some sites."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -11,6 +13,7 @@ from msgspec import Meta
 
 from netscand import protocol, sites
 from netscand.core.model import Mac
+from netscand.core.restore import EventQuery
 from netscand.hub.connection import ServerError
 from netscand.hub.published import device_of
 from netscand.hub.scanner import Sites
@@ -19,7 +22,8 @@ from netscand.hub.site import Site, SiteDevice
 from netscand.hub.view import key_of, shown_text
 from netscand.serve.auth import Role
 from netscand.serve.encode import Encoder, mac_text
-from netscand.serve.history_api import HistoryApi
+from netscand.serve.fair_turns import Account
+from netscand.serve.history_api import HistoryApi, ListQuery
 from netscand.serve.http import Refused, answer, connection_of
 from netscand.serve.metrics import Metrics
 from netscand.serve.query import EVERYTHING, SITE_PATTERN, Filter, Searched, mac_of, sites_of, struct_of
@@ -196,6 +200,10 @@ class SiteHistoryApi(HistoryApi):
                 "bad_request", f"{name}: a hub lists the events of one device or of all; ask netscand at a site"
             )
         return await super().events(request)
+
+    async def _question(self, query: ListQuery, cursor: str, account: Account) -> EventQuery:
+        found = await super()._question(query, cursor, account)
+        return replace(found, limit=sys.maxsize) if query.last else found  # all of the messages in which they begin
 
     async def presence(self, request: web.Request) -> web.StreamResponse:
         """Refuse it: the site has it."""

@@ -73,8 +73,8 @@ class Site:
     def __init__(self, name: str, now: float) -> None:
         self.name = name
         self.devices: dict[Mac, SiteDevice] = {}
-        self.gone: dict[Mac, bytes] = {}
-        """Devices that a snapshot removed: the body of the event, for clients that resume."""
+        self.gone: dict[Mac, tuple[bytes, bytes]] = {}
+        """Devices that a snapshot removed: that snapshot, and the body of the event, for clients that resume."""
         self.networks: dict[str, Network] = {}
         self.counts = [0, 0, 0]
         self.by_network: dict[str, list[int]] = {}

@@ -314,7 +314,7 @@ class View:
         """Remove the devices that are not of the site's last snapshot; yield the event of each."""
         for gone in [each for each in site.devices.values() if each.snapshot != site.snapshot]:
             change = self._forget(gone, "not in the snapshot of its site")
-            site.gone[gone.key] = change.body
+            site.gone[gone.key] = site.snapshot, change.body
             yield change
 
     def _remove_site(self, site: Site, stamp: int, now: float) -> list[Change]:

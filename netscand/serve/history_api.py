@@ -168,15 +168,15 @@ class HistoryApi:
             raise Refused("bad_request", f"tag={tag}: {what}; ask for the events of single devices, or of all")
         return macs
 
-    def _query(self, given: Mapping[str, str], macs: frozenset[Mac] | None, sites: frozenset[str] | None) -> "_Query":
+    def _query(self, given: Mapping[str, str], macs: frozenset[Mac] | None, sites: frozenset[str] | None) -> "ListQuery":
         if "last" in given and ("since" in given or "limit" in given):
             raise Refused("bad_request", "last: not together with since or limit")
         name = "last" if "last" in given else "limit"
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
         kinds = _kinds(given.get("kind"))
-        return _Query(given.get("since"), given.get("until"), kinds, macs, sites, limit, "last" in given)
+        return ListQuery(given.get("since"), given.get("until"), kinds, macs, sites, limit, "last" in given)
 
-    async def _question(self, query: "_Query", cursor: str, account: Account) -> EventQuery:
+    async def _question(self, query: "ListQuery", cursor: str, account: Account) -> EventQuery:
         through = self._archive.sequence_of(cursor)
         question = EventQuery(
             through,
@@ -214,17 +214,20 @@ class HistoryApi:
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": JSON})
         parts: list[bytes] = []
         size = count = 0
-        last, more = "", False
+        last, more = self._archive.cursor_of(question.since or 0), False
         before = b'{"events":['
         try:
             async for found in self._respond(replace(question, limit=question.limit + 1)):  # one more: is there more?
-                part = found[: question.limit - count]
-                more = len(part) < len(found)
-                for last, body in part:
+                end = question.limit - count
+                # Not only some of the events of one message of a hub, whose cursor is that before the message.
+                while 0 < end < len(found) and found[end - 1][0] == (found[end - 2][0] if end > 1 else last):
+                    end += 1
+                more = end < len(found) or end > question.limit - count
+                for last, body in found[:end]:
                     parts.append(before + event_message(last, body))
                     before = b","
                     size += len(parts[-1])
-                count += len(part)
+                count += min(end, len(found))
                 if size > PIECE:
                     await _send(request, response, parts)
                     size = 0
@@ -233,7 +236,7 @@ class HistoryApi:
                 raise ConnectionResetError("the answer is partly sent: an error now would look like its rest") from None
             raise
         cursor = through
-        if count == question.limit:  # the list continues as it began
+        if count >= question.limit:  # the list continues as it began
             cursor = last.replace("-", LIST) if question.gaps else last
         end = b'],"cursor":' + protocol.encode(cursor) + b',"more":' + protocol.encode(more) + b"}"
         parts.append(end if count else before + end)
@@ -301,7 +304,7 @@ class HistoryApi:
         return device
 
 
-class _Query(NamedTuple):
+class ListQuery(NamedTuple):
     """Parameters of a request for events."""
 
     since: str | None

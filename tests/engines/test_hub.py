@@ -585,6 +585,42 @@ async def test_a_new_history_of_a_site_removes_what_it_no_longer_has(folder: Pat
         assert await here.shown(other)
 
 
+async def test_lists_with_a_limit_have_each_event_once(folder: Path, server: NatsServer) -> None:
+    """Also where one message of the log is several events: the end of a snapshot, and the devices that it removed."""
+    async with scene(folder, server) as here:
+        barn = here.site("barn", devices=6)
+        hub = await here.hub()
+        await here.until_shown(hub)
+        here.publishing["barn"].cancel()
+        fresh = here.site("barn", devices=6)
+        for mac in sorted(fresh.devices)[2:]:
+            fresh.devices.pop(mac)
+        fresh.lose_history("zzzz")
+        await here.until_shown(hub)
+        await fresh.happen(2)
+        await until(partial(has_cursor, hub, fresh))
+        for one in (hub, await here.hub("other")):
+            whole = (await one.get("/api/events?limit=500"))["events"]
+            assert [each["kind"] for each in whole].count("forgotten") == len(barn.devices) - 2
+            shown = [_without_cursor(each) for each in whole]
+            for limit in (1, 2, 3, 7):
+                found: list[dict[str, Any]] = []
+                page = await one.get(f"/api/events?limit={limit}")
+                while page["more"] and len(found) < 100:
+                    found += page["events"]
+                    page = await one.get(f"/api/events?limit={limit}&since={page['cursor']}")
+                found += page["events"]
+                assert [_without_cursor(each) for each in found] == shown, limit
+            for count in range(1, len(whole) + 1):
+                last = (await one.get(f"/api/events?last={count}"))["events"]
+                assert [_without_cursor(each) for each in last] == shown[-len(last) :], count
+                assert len(last) == count or (len(last) > count and last[0]["kind"] == "forgotten")
+
+
+def _without_cursor(event: dict[str, Any]) -> tuple[str, str]:
+    return event["kind"], (event["device"] or {}).get("mac", "")
+
+
 def snapshot_of(server: NatsServer) -> str:
     """The last snapshot of the site at home."""
     entries = reversed(server.entries(sites.STATE))
