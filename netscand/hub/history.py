@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, BinaryIO, NamedTuple
 
 from netscand import protocol, sites
@@ -12,10 +13,11 @@ from netscand.hub.connection import Connection, Message, ServerError
 from netscand.hub.log import Log, reached
 from netscand.hub.published import Unreadable as UnreadableMessage
 from netscand.hub.published import about_site, published
-from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, SNAPSHOT, end_of_snapshot, is_before
+from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, SNAPSHOT, end_of_snapshot, is_before, is_through
 
 LISTS = 32
 """Maximum lists that are read in parts, and can continue after their last part."""
+MISSING = "events of a site are missing"
 PLACES = 20_000
 """Maximum places of sites that are kept: after a start of the hub, all clients resume at about the same message."""
 
@@ -55,9 +57,17 @@ class Past:
             await self._log.verify(since)
         if not question.gaps and since + 1 < self._log.first:
             raise CursorGone("the log no longer reaches back to it")
+        if not question.gaps and any(
+            number > since and (question.sites is None or name in question.sites)
+            for name, number in self._log.view.replaced.items()
+        ):
+            raise CursorGone(MISSING)
         if most is not None and question.through - since > most:
             raise CursorGone("more events were missed than a snapshot has")
-        key = (since, question.through, question.kinds, question.macs, question.sites, question.after, question.before)
+        key = (
+            since, question.through, question.kinds, question.macs, question.sites, question.after, question.before,
+            question.gaps,
+        )  # fmt: skip
         reading = self._readings.pop(key, None)
         if reading is None or reading.of != present:
             reading = _Reading(self._log, question, present, self._places)
@@ -233,9 +243,28 @@ class _Reading:
         if name not in self._reached:  # what is before it may not be there yet, or it is repeated
             self._reached[name] = await self._reached_before(name, acknowledged) or previous or b""
         if previous is not None and self._reached[name] != previous:
-            return False
+            if is_through(self._reached[name], cursor) or not is_through(acknowledged, previous):
+                return False
+            if await self._log.query(lambda connection: self._comes_later(connection, message, name), self.of):
+                return False
+            if not self._question.gaps:
+                raise CursorGone(MISSING)
         self._reached[name] = cursor
         return True
+
+    async def _comes_later(self, connection: Connection, message: Message, name: str) -> bool:
+        """Return whether what is missing before an event, although it was acknowledged, was published again."""
+        start = {
+            "deliver_policy": "by_start_sequence", "opt_start_seq": message.sequence + 1, "headers_only": True,
+            "filter_subject": f"{sites.PREFIX}.{name}.>",
+        }  # fmt: skip
+        async with aclosing(connection.read(sites.LOG, start)) as pages:
+            async for page in pages:
+                for each in page:
+                    cursor, previous = each.headers.get(CURSOR), each.headers.get(PREVIOUS)
+                    if cursor is not None and cursor != previous and previous in (None, self._reached[name]):
+                        return True  # None: the end of a snapshot
+        return False
 
     async def _reached_before(self, name: str, acknowledged: bytes | None) -> bytes | None:
         """Return the cursor of a site after the events up to `since`; None: there are none. Raises Unreadable."""

@@ -20,7 +20,7 @@ from netscand.core.restore import CursorGone, Hangs, Unreadable
 from netscand.hub.connection import Connection, Message, ServerError, StreamState, connect
 from netscand.hub.settings import Hub
 from netscand.hub.site import Site
-from netscand.hub.view import CURSOR, PREVIOUS, Change, View, is_before, number_in_log
+from netscand.hub.view import CURSOR, PREVIOUS, Change, View, is_before, is_through, number_in_log
 
 FIRST, LONGEST = 0.1, 5.0
 """Seconds between two attempts to connect."""
@@ -135,7 +135,10 @@ async def reached(
                     cursor, previous = message.headers.get(CURSOR), message.headers.get(PREVIOUS)
                     if message.sequence > through or cursor in (None, previous):  # of a snapshot, or `site_up`
                         continue
-                    if found is None or previous in (None, found):  # None: the end of a snapshot
+                    # None: the end of a snapshot. A site repeats nothing that was acknowledged, even if it was lost.
+                    if found is None or previous in (None, found) or (
+                        is_before(found, cursor) and is_through(acknowledged, cursor)
+                    ):  # fmt: skip
                         found = cursor
                         is_enough |= not is_before(acknowledged, cursor)
                 if page[-1].sequence >= through:
@@ -491,6 +494,7 @@ class Log:
                 if message.sequence <= self.sequence:
                     self._publish_all(self.view.replace_last(message, now))
         site.skip_missing("events of the site are missing; what it published since is shown")
+        self.view.replaced[site.name] = self.sequence
 
     async def command(self, site: str, command: sites.Command) -> None:
         """Send a command to a site. Raises ServerError with the reason why it was not carried out."""

@@ -79,6 +79,8 @@ class View:
         """Numbers of messages of the log that were not the next ones of their sites."""
         self.lost: dict[str, bytes] = {}
         """Subjects of devices whose last message a start could not read → the snapshot of that message."""
+        self.replaced: dict[str, int] = {}
+        """Sites whose last values were read because events are missing → number of the log at that time."""
         self._time = time
         self._on_unreadable = on_unreadable
 
@@ -98,6 +100,7 @@ class View:
     def become(self, fresh: "View") -> None:
         """Take everything from another view at once: no client sees a list that is read in part."""
         self.devices, self.sites, self.skipped, self.lost = fresh.devices, fresh.sites, fresh.skipped, fresh.lost
+        self.replaced = fresh.replaced
 
     def site(self, name: str, now: float) -> Site:
         """Return a site, known from now on."""
@@ -431,6 +434,11 @@ def is_before(one: bytes | None, other: bytes | None) -> bool:
     """Return whether a cursor is before another one of its epoch."""
     here, there = position_of(one), position_of(other)
     return here is not None and there is not None and here.epoch == there.epoch and here.number < there.number
+
+
+def is_through(one: bytes | None, other: bytes | None) -> bool:
+    """Return whether a cursor is another one, or after it in its epoch."""
+    return one is not None and (one == other or is_before(other, one))
 
 
 def _unix(text: str) -> float:

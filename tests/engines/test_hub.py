@@ -952,6 +952,48 @@ async def test_missing_events_are_requested_again_or_the_last_values_read(
             assert ("gap" in found.problems(0.0)) is not commands
 
 
+async def test_a_client_resumes_over_events_that_are_missing(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has what the hub shows afterwards; and a hub that starts later lists what the site published since."""
+    monkeypatch.setattr(sites, "ALIVE_INTERVAL", 0.1)
+    monkeypatch.setattr(Hub, "program", ("tests.engines.hasty", "1", "netscand.hub"))
+    async with scene(folder, server) as here:
+        barn = here.site("barn")
+        hub = await here.hub()
+        await here.until_shown(hub)
+        clients = [Follower() for _ in range(3)]
+        following = [here.start(client.follow(hub)) for client in clients]
+        await until(lambda: all(client.devices for client in clients))
+        for task in following[1:]:
+            task.cancel()
+        here.publishing["barn"].cancel()
+        before = (await asyncio.to_thread(server.entries))[-1].headers
+        await barn.happen(4)
+        for late in barn.events[2:]:  # the log has lost two of them, although it acknowledged them
+            await publish_as("another", server, late, before, f"k3f9-{int(late.cursor[5:]) - 1}")
+        await until(lambda: "gap" in clients[0].sites["barn"].problems)
+        here.start(barn.run(None))  # type: ignore[arg-type]
+        for _ in range(2):
+            await barn.change(sorted(barn.devices)[2])
+        await here.until_shown(hub)
+        other = await here.hub("other")
+        await here.until_shown(other)
+        for client, resumed_at in zip(clients[1:], (hub, other), strict=True):
+            here.start(client.follow(resumed_at))
+            await until(partial(shows, client, barn))
+        listed = (await other.get("/api/events?limit=500"))["events"]
+        assert [each["device"]["reason"] for each in listed if each["kind"] in ("online", "offline")][-2:] == [
+            each.reason for each in barn.events[-2:]
+        ]
+
+
+def shows(client: Follower, site: SimulatedSite) -> bool:
+    """Whether a client has exactly the devices of a site."""
+    found = {mac: one.status for (name, mac), one in client.devices.items() if name == site.name}
+    return found == {mac: one.status for mac, one in site.devices.items()}
+
+
 def here_before(site: SimulatedSite) -> Device:
     """A device as it was never published."""
     return structs.replace(site.devices["a4:83:e7:00:00:03"], status="unknown")
