@@ -4,7 +4,9 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, BinaryIO, NamedTuple
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import BinaryIO, NamedTuple
 
 from netscand import protocol, sites
 from netscand.core.model import Mac
@@ -17,6 +19,8 @@ from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, SNAPSHOT, end_of_s
 
 LISTS = 32
 """Maximum lists that are read in parts, and can continue after their last part."""
+LATEST = 2.0**33
+"""Unix time, in the year 2242: the latest that is looked for."""
 MISSING = "events of a site are missing"
 PLACES = 20_000
 """Maximum places of sites that are kept: after a start of the hub, all clients resume at about the same message."""
@@ -52,7 +56,10 @@ class Past:
 
     async def events(self, question: EventQuery, *, whole: bool = False, most: int | None = None) -> Page:
         """Return events in order. Raises CursorGone, Unreadable."""
-        since, present = question.since or 0, self._log.readings
+        present = self._log.readings
+        if question.since is None and question.after is not None:
+            question = replace(question, since=await self._number_at(question.after - 0.001, question.through))
+        since = question.since or 0
         if whole or not question.gaps:
             await self._log.verify(since)
         if not question.gaps and since + 1 < self._log.first:
@@ -86,9 +93,11 @@ class Past:
         Raises Unreadable.
         """
         step = max(question.limit * 4, 500)
+        if question.before is not None:
+            question = replace(question, through=await self._number_at(question.before + 0.001, question.through))
         while True:
             since = max(question.through - step, self._log.first - 1, 0)
-            query = EventQuery(**_fields(question) | {"since": since, "gaps": True})
+            query = replace(question, since=since, gaps=True)
             reading = _Reading(self._log, query, self._log.readings, self._places)
             numbers: list[int] = []
             while not reading.ended:
@@ -96,6 +105,19 @@ class Past:
             if len(numbers) >= question.limit or since <= max(self._log.first - 1, 0):
                 return numbers[-question.limit - 1] if len(numbers) > question.limit else since
             step *= 8
+
+    async def _number_at(self, unix: float, most: int) -> int:
+        """Return the number of the last message that was stored before a time, at most `most`. Raises Unreadable."""
+        at = datetime.fromtimestamp(min(max(unix, 0.0), LATEST), UTC)
+        start = {"deliver_policy": "by_start_time", "opt_start_time": at.isoformat(), "headers_only": True}
+
+        async def find(connection: Connection) -> int:
+            async with aclosing(connection.read(sites.LOG, start)) as pages:
+                async for page in pages:
+                    return min(page[0].sequence - 1, most)
+            return most
+
+        return await self._log.query(find)
 
     async def presence(
         self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *,
@@ -111,10 +133,6 @@ class Past:
     async def backup(self) -> BinaryIO:
         """Raise Unreadable: the log is the server's."""
         raise Unreadable("a hub keeps no history; make a backup of the NATS server, or of each site")
-
-
-def _fields(question: EventQuery) -> dict[str, Any]:
-    return {name: getattr(question, name) for name in question.__slots__}
 
 
 class Found(NamedTuple):
@@ -157,7 +175,8 @@ class _Reading:
                 continue
             message = self._left.popleft()
             self._place = message.sequence
-            if message.sequence > self._question.through:
+            before = self._question.before
+            if message.sequence > self._question.through or (before is not None and message.stamp > before * 1e9):
                 await self.close()
                 break
             events = [each for each in await self._events(message) if self._fits(message, each)]
@@ -284,7 +303,7 @@ class _Reading:
         question, at = self._question, message.stamp / 1e9
         if question.kinds and found.kind not in question.kinds:
             return False
-        if (question.after is not None and at <= question.after) or (question.before and at > question.before):
+        if question.after is not None and at <= question.after:
             return False
         return question.macs is None or found.has_device
 

@@ -168,7 +168,9 @@ class HistoryApi:
             raise Refused("bad_request", f"tag={tag}: {what}; ask for the events of single devices, or of all")
         return macs
 
-    def _query(self, given: Mapping[str, str], macs: frozenset[Mac] | None, sites: frozenset[str] | None) -> "ListQuery":
+    def _query(
+        self, given: Mapping[str, str], macs: frozenset[Mac] | None, sites: frozenset[str] | None
+    ) -> "ListQuery":
         if "last" in given and ("since" in given or "limit" in given):
             raise Refused("bad_request", "last: not together with since or limit")
         name = "last" if "last" in given else "limit"

@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,7 +27,7 @@ from netscand.hub import connection as hub_connection
 from netscand.hub import log as hub_log
 from netscand.hub import settings as hub_settings
 from netscand.hub import view as hub_view
-from netscand.hub.connection import PAGE, Connection, ServerError
+from netscand.hub.connection import PAGE, Connection, Message, ServerError
 from netscand.hub.history import Past
 from netscand.hub.log import Log, copies_of_log, is_other_log
 from netscand.hub.published import device_of
@@ -499,6 +500,49 @@ async def test_no_client_comes_before_the_last_values_are_those_of_the_log(folde
             shown = {key[-6:].hex(): device.status for key, device in log.view.devices.items()}
             assert shown == {mac.replace(":", ""): one.status for mac, one in barn.devices.items()}
         assert again == []
+
+
+async def test_a_list_by_time_reads_only_that_part_of_the_log(
+    folder: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log of 90 days may have millions of messages. Times are those of the log."""
+    monkeypatch.setattr(hub_connection, "PAGE", 20)
+    pages: list[int] = []
+    read = Connection.read
+
+    async def counted(*given: Any) -> AsyncIterator[list[Message]]:  # noqa: ANN401
+        async with aclosing(read(*given)) as found:
+            async for page in found:
+                pages.append(len(page))
+                yield page
+
+    async with scene(folder, server, "barn") as here:
+        barn = here.sites["barn"]
+        async with reading(here) as log:
+            await until(lambda: log.view.devices)
+            await barn.happen(70)
+            await until(lambda: log.view.sites["barn"].cursor == barn.cursor.encode())
+            times, past = [time.time()], Past(log)
+            await asyncio.sleep(0.02)
+            for count in (3, 70):
+                await barn.happen(count)
+                await until(lambda: log.view.sites["barn"].cursor == barn.cursor.encode())
+                await asyncio.sleep(0.02)
+                times.append(time.time())
+            monkeypatch.setattr(Connection, "read", counted)
+            through = log.sequence_of(log.cursor)
+            question = EventQuery(through, gaps=True, limit=100, after=times[0], before=times[1])
+            page = await past.events(question)
+            reasons = [each.reason for each in barn.events[-73:-70]]
+            assert [json.loads(body)["reason"] for _, body in page.events] == reasons
+            assert (page.through, sum(pages) <= 40) == (through, True), pages
+            begin = await past.begin_of_last(replace(question, after=None, limit=2))
+            found = await past.events(replace(question, since=begin, after=None, limit=2))
+            assert [number for number, _ in found.events] == [number for number, _ in page.events[-2:]]
+            for far in (-1e11, 1e11, 253_402_300_799.9):
+                await past.events(replace(question, after=far, before=None))
+                await past.begin_of_last(replace(question, after=None, before=far))
+            assert (await past.events(replace(question, after=times[2], before=None))).events == []
 
 
 async def test_a_list_of_another_log_does_not_go_on(folder: Path, server: NatsServer) -> None:
