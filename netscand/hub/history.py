@@ -19,6 +19,7 @@ from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, SNAPSHOT, end_of_s
 
 LISTS = 32
 """Maximum lists that are read in parts, and can continue after their last part."""
+EXPIRED = "the log no longer reaches back to it"
 LATEST = 2.0**33
 """Unix time, in the year 2242: the latest that is looked for."""
 MISSING = "events of a site are missing"
@@ -63,7 +64,7 @@ class Past:
         if whole or not question.gaps:
             await self._log.verify(since)
         if not question.gaps and since + 1 < self._log.first:
-            raise CursorGone("the log no longer reaches back to it")
+            raise CursorGone(EXPIRED)
         if not question.gaps and any(
             number > since and (question.sites is None or name in question.sites)
             for name, number in self._log.view.replaced.items()
@@ -206,10 +207,15 @@ class _Reading:
         if self._pages is None:
             self._pages = connection.read(sites.LOG, self._start())
         try:
-            return await anext(self._pages, None)
+            page = await anext(self._pages, None)
+            if not self._question.gaps:
+                self._log.first = (await connection.stream_state(sites.LOG)).first
         except ServerError:
             self._pages = None
             raise
+        if not self._question.gaps and self._place + 1 < self._log.first:
+            raise CursorGone(EXPIRED)
+        return page
 
     def _start(self) -> Mapping[str, object]:
         question = self._question

@@ -207,6 +207,30 @@ async def test_a_client_resumes_while_the_server_is_away(folder: Path, server: N
         assert (newest.snapshots, late.snapshots) == (1, 1)
 
 
+@pytest.mark.parametrize("kept", [0, 3], ids=["purged", "limited"])
+async def test_the_log_loses_what_a_client_missed(folder: Path, server: NatsServer, kept: int) -> None:
+    """While the hub runs: it remembers the message of the client's cursor, and the client must get a snapshot."""
+    async with scene(folder, server, "barn") as here:
+        hub, barn = await here.hub(), here.sites["barn"]
+        await here.until_shown(hub)
+        client = Follower()
+        following = here.start(client.follow(hub))
+        await until(lambda: client.devices)
+        following.cancel()
+        cursor = client.cursor
+        await barn.happen(8)
+        await until(partial(has_cursor, hub, barn))
+        subject = f"$JS.API.STREAM.PURGE.{sites.LOG}"
+        assert (await asyncio.to_thread(server.request, subject, {"keep": kept} if kept else None))["success"]
+        await barn.happen(1)
+        await here.until_shown(hub)
+        await hub.get(f"/api/events?since={cursor}", status=410)
+        here.start(client.follow(hub))
+        await until(lambda: client.snapshots == 2 or client.history("barn"))
+        assert shows(client, barn)
+        assert (client.snapshots, client.history("barn")) == (2, [])
+
+
 async def test_people_of_two_sites_are_apart(folder: Path, server: NatsServer) -> None:
     """Their events have the site, and the person only if the site publishes labels; a hub lists and filters none."""
     async with scene(folder, server) as here:
