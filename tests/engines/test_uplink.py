@@ -266,6 +266,35 @@ def test_streams_that_were_rolled_back_differently_are_noticed(
     exact(server, daemon)
 
 
+@pytest.mark.parametrize("kept", [0, 7], ids=["all", "the last ones"])
+def test_the_log_lost_what_it_had_acknowledged(start: Start, server: NatsServer, daemon: History, kept: int) -> None:
+    """While the connection stays: one of a cluster with less becomes the leader, or the stream is made again."""
+    start()
+    daemon.until_watched()
+    until_in_log(server, *daemon.happen(5))
+
+    async def lose(client: Any) -> None:  # noqa: ANN401
+        messages = []
+        for number in range(1, kept + 1):
+            body = json.dumps({"seq": number}).encode()
+            messages.append(await client.request(f"$JS.API.DIRECT.GET.{sites.LOG}", body))
+        for stream in (sites.LOG, sites.STATE, sites.CURSOR):
+            await client.request(f"$JS.API.STREAM.DELETE.{stream}", b"")
+        await server.make_streams(client)
+        for one in messages:
+            headers = {name: value for name, value in one.headers.items() if name.startswith("Netscan-")}
+            await client.request(one.headers["Nats-Subject"], one.data, headers=headers)
+
+    server.ask(lose)
+    assert len(server.entries()) == kept
+    until_in_log(server, *daemon.happen(1))
+    wait("all devices", lambda: view(server.entries())[1] == {one.mac: one.status for one in daemon.devices})
+    daemon.happen(2)
+    wait("all devices", lambda: view(server.entries())[1] == {one.mac: one.status for one in daemon.devices})
+    if kept:
+        exact(server, daemon)
+
+
 def test_a_hole_in_the_log_is_filled_in_order(start: Start, server: NatsServer, daemon: History) -> None:
     """JetStream stored a message and not the one before it, and the service was killed before it knew."""
     running = start()

@@ -7,6 +7,7 @@ in order, with ids of this connection: a reader follows `Netscan-Previous`, and 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ class Place(NamedTuple):
 
 
 START = Place(None, None)
+
+KEPT = 10_000
+"""Acknowledged messages whose numbers in the log are kept."""
 
 
 async def find_place(server: Server, site: str) -> Place:
@@ -90,6 +94,10 @@ class Sender:
         self._ledger = Ledger(self._save)
         self._gap: str | None = None
         """Cursor before an event that was not published."""
+        self.lost: Place | None = None
+        """Where to continue because the log has lost messages that it had acknowledged."""
+        self._stored: deque[tuple[int, str | None]] = deque(maxlen=KEPT)
+        """Number in the log, and cursor, of the last messages of this connection."""
         self.on_progress: Callable[[], None] = lambda: None
         """Called for each message that was stored."""
 
@@ -147,12 +155,24 @@ class Sender:
         if answer.error is not None:
             self._server.end(f"the server refuses {message.subject}: {answer.error.description}")
             return
+        if not answer.duplicate:
+            if self._stored and answer.seq <= self._stored[-1][0]:
+                self._begin_again(answer.seq)
+                return
+            self._stored.append((answer.seq, message.cursor))
         if message.is_event and not answer.duplicate:
             self._run = self._server.run  # the server has nothing behind this one
         accepted.set_result(None)
         if message.is_event:
             self._report.accepted(self.behind)
         self.on_progress()
+
+    def _begin_again(self, number: int) -> None:
+        """End the connection: the log has this message at a number that it had given to an earlier one."""
+        while self._stored and self._stored[-1][0] >= number:
+            self._stored.pop()
+        self.lost = Place(self._stored[-1][1] if self._stored else None, None)
+        self._server.end("the log has lost messages that it had acknowledged")
 
     def _save(self, cursor: str) -> None:
         self.acknowledged = cursor or None

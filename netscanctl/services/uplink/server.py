@@ -51,6 +51,8 @@ class Acknowledgement(msgspec.Struct):
     error: _Problem | None = None
     duplicate: bool = False
     """The id was known: the message is stored already."""
+    seq: int = 0
+    """Number of the message in its stream."""
 
 
 class Server:

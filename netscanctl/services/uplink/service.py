@@ -43,11 +43,11 @@ class Page(msgspec.Struct):
 
 
 class Resending(Exception):
-    """The central view lacks events; publish them again after the cursor `after`."""
+    """The central view lacks events; publish them again from this place. The text says why."""
 
-    def __init__(self, after: str) -> None:
-        super().__init__(after)
-        self.after = after
+    def __init__(self, place: Place, why: str) -> None:
+        super().__init__(why)
+        self.place = place
 
 
 class UplinkService:
@@ -66,7 +66,7 @@ class UplinkService:
         self._tls = table.tls()
         self._pace = Pace(table.rate)
         self._backoff = Backoff(table.spread, max(LONGEST, table.spread))
-        self._resend: str | None = None
+        self._resend: Place | None = None
         self._commands: asyncio.Queue[Msg] = asyncio.Queue(COMMANDS)
 
     def submit(self, received: Received) -> "asyncio.Future[None]":
@@ -86,15 +86,15 @@ class UplinkService:
                 self._report.problem("server", str(error))
                 await self._backoff.sleep()
             except Resending as request:
-                log.info("publishing again every event after %s, as requested", request.after)
-                self._resend = request.after
+                log.info("publishing again every event after %s: %s", request.place.since, request)
+                self._resend = request.place
 
     async def _serve(self, server: Server) -> None:
         """Publish until the connection ends. Raises ServerError, Resending or Failure."""
         await claim(server, self._site, self._instance)
         place = await find_place(server, self._site)
         if self._resend is not None:
-            place = Place(self._resend, None, place.snapshot)
+            place = self._resend._replace(snapshot=place.snapshot)
         sender = Sender(server, self._site, self._instance, place, self._pace, self._report)
         sender.on_progress = self._backoff.reset
         self._report.problem("server", None)
@@ -107,6 +107,8 @@ class UplinkService:
                     group.create_task(self._obey(server))
                 await server.watch()
         except ExceptionGroup as errors:
+            if sender.lost is not None:
+                raise Resending(sender.lost, str(errors.exceptions[0])) from None
             raise errors.exceptions[0] from None
 
     async def _follow(self, sender: Sender, since: str | None) -> None:
@@ -189,7 +191,7 @@ class UplinkService:
             if message.reply:
                 await server.publish_alive(message.reply, answer)
             if resend is not None:
-                raise Resending(resend.after)
+                raise Resending(Place(resend.after, None), "requested")
 
     async def _annotate(self, command: sites.Annotate) -> None:
         """Set the annotations of a device. Raises Failure."""
