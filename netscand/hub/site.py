@@ -28,6 +28,9 @@ STATE_AFTER = {"network_up": "up", "network_down": "down", "network_silent": "si
 DIGITS = 18
 """Digits of the number of a cursor."""
 
+INSTANCES = 16
+"""Machines of a site that are remembered."""
+
 COLUMNS = {"online": 0, "offline": 1}
 
 
@@ -208,7 +211,10 @@ class Site:
             return
         if instance != self.instance and instance in self._instances and now - self._instances[instance] < SILENT:
             self._conflict_at = now  # this one, another one, and this one again
-        self._instances = {each: at for each, at in self._instances.items() if now - at < SILENT} | {instance: now}
+        self._instances.pop(instance, None)  # so that the oldest one comes first
+        self._instances[instance] = now
+        if len(self._instances) > INSTANCES:
+            del self._instances[next(iter(self._instances))]
         self.instance = instance
 
     def update_state(self, now: float) -> str | None:

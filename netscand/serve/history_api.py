@@ -240,8 +240,8 @@ class HistoryApi:
         cursor = through
         if count >= question.limit:  # the list continues as it began
             cursor = last.replace("-", LIST) if question.gaps else last
-        end = b'],"cursor":' + protocol.encode(cursor) + b',"more":' + protocol.encode(more) + b"}"
-        parts.append(end if count else before + end)
+        closing = b'],"cursor":' + protocol.encode(cursor) + b',"more":' + protocol.encode(more) + b"}"
+        parts.append(closing if count else before + closing)
         if not response.prepared:
             return web.Response(body=b"".join(parts), content_type=JSON, headers=HEADERS)
         await _send(request, response, parts)

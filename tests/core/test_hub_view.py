@@ -14,7 +14,7 @@ from netscand.core.restore import CursorGone
 from netscand.hub import log, published
 from netscand.hub.connection import Connection, Message, NoAnswer, parsed
 from netscand.hub.settings import Hub
-from netscand.hub.site import ANSWER, PATIENCE, SILENT, position_of
+from netscand.hub.site import ANSWER, INSTANCES, PATIENCE, SILENT, position_of
 from netscand.hub.view import Change, View, key_of, shown_text
 from netscand.protocol import Event
 from tests.ctl.messages import AT, HOME, OFFICE, address, came, device, event, left, network
@@ -372,6 +372,16 @@ def test_two_machines_with_one_name_are_a_conflict(world: World) -> None:
     world.now += SILENT + 1
     world.alive(instance="one")
     assert "conflicting" not in world.view.sites["home"].problems(world.now)
+
+
+def test_a_site_with_another_instance_in_each_message(world: World) -> None:
+    """It costs the hub no more than another one; a conflict is still found."""
+    for number in range(1_000):
+        world.alive(instance=f"machine{number}")
+    assert len(world.view.sites["home"]._instances) <= INSTANCES
+    for instance in ("one", "two", "one"):
+        world.alive(instance=instance)
+    assert "conflicting" in world.view.sites["home"].problems(world.now)
 
 
 @pytest.mark.parametrize("data", [b"{}", b"\xff", b'{"x":' + b"[" * 100_000])
