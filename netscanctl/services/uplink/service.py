@@ -43,7 +43,7 @@ class Page(msgspec.Struct):
 
 
 class Resending(Exception):
-    """The central view lacks events; publish them again from this place. The text says why."""
+    """The central view lacks events; publish them again from `place` on. The text says why."""
 
     def __init__(self, place: Place, why: str) -> None:
         super().__init__(why)
