@@ -16,7 +16,7 @@ from netscand.event_log import one_line
 from netscand.hub import connection, settings
 from netscand.hub.administration import NO_ANSWER, places_of, reload_keys, sites_of_hub
 from netscand.hub.log import copies_of_log, is_other_log
-from netscand.hub.log_server import LogServer, ServerError, differences, process, with_server
+from netscand.hub.log_server import FULL, LogServer, ServerError, differences, process, with_server
 from netscand.hub.places import SOON, Places, ends_within, openssl
 from netscand.hub.server_config import accounts_text
 from netscand.protocol import CheckResult, Site
@@ -131,7 +131,7 @@ def check_disk(places: Places) -> CheckResult:
     usage = shutil.disk_usage(folder)
     found = f"{folder}: {usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free"
     if usage.free < LEAST_FREE * usage.total:
-        return warning("disk", found, "sites wait while it is full: free space, or make the log smaller")
+        return warning("disk", found, f"sites wait while it is full: free space, or make the log smaller; {FULL}")
     return ok("disk", found)
 
 
@@ -149,7 +149,10 @@ async def check_server(server: LogServer, places: Places, table: settings.Hub, *
         results.append(ok("server", running + elsewhere))
     info = await server.request("INFO")
     if info.get("error"):
-        return [*results, failed("server", f"no JetStream: {info['error'].get('description')}", "netscand-hub init")]
+        return [
+            *results,
+            failed("server", f"no JetStream: {info['error'].get('description')}", f"{FULL}; else netscand-hub init"),
+        ]
     size = (await server.request(f"STREAM.INFO.{sites.LOG}")).get("config", {}).get("max_bytes")
     wanted = {stream["name"]: stream for stream in sites.streams(size=size or 10 * 2**30)}
     for name, stream in wanted.items():

@@ -25,6 +25,8 @@ ANSWER = 10.0
 """Seconds for an answer."""
 START = 20.0
 """Seconds for the server to start, or to take a new configuration."""
+FULL = f"if its disk was full: systemctl restart {SERVICE}"
+"""What to do after that: the server ends JetStream then, and does not begin it again."""
 STREAM_NOT_FOUND, STREAM_EXISTS = 10059, 10058
 """Error codes of JetStream."""
 
@@ -56,7 +58,9 @@ class LogServer:
         try:
             return await self.client.request(subject, payload, timeout=ANSWER, headers=headers)
         except NoRespondersError:
-            raise ServerError("the server does not run JetStream for this key: netscand-hub init repairs it") from None
+            raise ServerError(
+                f"the server does not run JetStream for this key: {FULL}; else netscand-hub init"
+            ) from None
         except (Error, TimeoutError) as error:
             raise ServerError(f"no answer to {subject}: {error or 'timed out'}; {journal()}") from None
 

@@ -13,11 +13,12 @@ import sys
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.errors import Error
+from nats.errors import Error, NoRespondersError
 
 from netscand import __version__, nats_settings, protocol, sites
 from netscand.hub import administration, doctor, log_server
@@ -572,6 +573,16 @@ def test_a_server_that_is_not_there_or_not_ours_is_named(folder: Path, monkeypat
         assert "failed" not in made.hub("doctor")
     finally:
         made.kill()
+
+
+async def test_a_server_whose_disk_was_full_is_to_be_restarted() -> None:
+    """It has ended JetStream, and does not begin it again when there is space."""
+
+    async def request(*given: Any, **more: Any) -> None:  # noqa: ANN401
+        raise NoRespondersError
+
+    with pytest.raises(log_server.ServerError, match="if its disk was full: systemctl restart netscand-nats"):
+        await log_server.LogServer(SimpleNamespace(request=request)).request("INFO")
 
 
 def test_a_new_key_is_good_once_its_account_is_complete(own: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -462,6 +462,7 @@ def test_a_server_without_streams_is_reported(start: Start, server: NatsServer, 
     server.request(f"$JS.API.STREAM.DELETE.KV_{sites.OWNER}")
     running = start()
     wait("reported", lambda: "netscand-uplink streams" in "".join(running.status().problems))
+    assert "restarts it if its disk was full" in "".join(running.status().problems)
 
 
 def test_the_administrator_makes_the_streams(start: Start, server: NatsServer, daemon: History, folder: Path) -> None:

@@ -191,7 +191,10 @@ class Server:
         if pending is None:
             return
         if message.headers and message.headers.get("Status") == NO_RESPONDERS:
-            self.end("the server has no stream for this; its administrator runs netscand-uplink streams")
+            self.end(
+                "the server has no stream for this; its administrator restarts it if its disk was full, or else runs "
+                "netscand-uplink streams"
+            )
             return
         try:
             answer = msgspec.json.decode(message.data, type=Acknowledgement)
