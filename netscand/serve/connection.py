@@ -361,9 +361,13 @@ class Connection(asyncio.BufferedProtocol):
         self._unread_since = None
         assert self._http is not None
         self._http.resume_writing()
-        if self.subscriber is not None:
-            self.subscriber.resume()
+        if self.subscriber is not None:  # not from here: asyncio's write, of which this is a part, is not complete
+            asyncio.get_running_loop().call_soon(self._resume_sending, self.subscriber)
         self._schedule(at_once=False)
+
+    def _resume_sending(self, subscriber: Subscriber) -> None:
+        if not self._slow:
+            subscriber.resume()
 
     def set_full(self, full: bool) -> None:
         """Note whether aiohttp has paused reading."""

@@ -346,7 +346,7 @@ class Answers:
         self._failed: dict[str, tuple[str, Callable[[], Steps[object]]]] = {}
         """By kind of query: why the last one failed, and the same query again."""
         self._trying: asyncio.TimerHandle | None = None
-        self._turns = Turns("history reader")
+        self._turns = Turns("history reader", lambda: self._reader.close())
         self._copies = 0
         self._copying = OffLoop(MOST_COPIES)
         self._reader: Reader
@@ -366,8 +366,7 @@ class Answers:
     def _stop_answering(self, within: float) -> None:
         """Cancel all queries; end the thread. Waits so many seconds for the piece in work."""
         self._reader.ends = True
-        if self._turns.close(within):
-            self._reader.close()
+        self._turns.close(within)
 
     # ---- cursors --------------------------------------------------------------------------------------------------
 

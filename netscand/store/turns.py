@@ -32,9 +32,13 @@ class _Query(NamedTuple):
 
 
 class Turns:
-    """The thread. Call `submit` on the loop; `close` ends it, and cancels every query that waits."""
+    """The thread. Call `submit` on the loop; `close` ends it, and cancels every query that waits.
 
-    def __init__(self, name: str) -> None:
+    The thread calls `at_end` when it ends: later than `close`, if a piece waits for the disk.
+    """
+
+    def __init__(self, name: str, at_end: Callable[[], None]) -> None:
+        self._at_end = at_end
         self._waiting: FairQueue[_Query] = FairQueue()
         self._bell = threading.Condition()
         self._ends = False
@@ -61,14 +65,13 @@ class Turns:
             self._bell.notify()
         return answer
 
-    def close(self, within: float) -> bool:
-        """End the thread; return whether it ends within so many seconds: the piece in work may wait for the disk."""
+    def close(self, within: float) -> None:
+        """End the thread; wait at most so many seconds for it, because the piece in work may wait for the disk."""
         with self._bell:
             self._ends = True
             self._bell.notify()
         if self._thread.is_alive():
             self._thread.join(within)
-        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -79,7 +82,7 @@ class Turns:
                     while self._waiting:
                         query = self._waiting.pop()
                         _deliver(query, query.answer.cancel)
-                    return
+                    break
                 query = self._waiting.pop()
             self._began = monotonic()
             is_over = query.answer.cancelled() or _step(query)
@@ -87,6 +90,7 @@ class Turns:
             if not is_over:
                 with self._bell:
                     self._waiting.push_back(query.account, query)
+        self._at_end()
 
 
 def _step(query: _Query) -> bool:

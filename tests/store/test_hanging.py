@@ -43,7 +43,7 @@ class Disk:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    for where, name in ((turns, "HANGS"), (room, "ERASE"), (room, "STORED"), (room, "COPY"), (room, "CLOSE")):
+    for where, name in ((turns, "HANGS"), (room, "ERASE"), (room, "STORED"), (room, "COPY")):
         monkeypatch.setattr(where, name, SOON)
     monkeypatch.setattr(room, "A_SECOND", 1e18)
     monkeypatch.setattr(reader, "LOOK", SOON / 4)
@@ -154,8 +154,17 @@ def test_no_backup_waits_for_a_copy_that_hangs(tmp_path: Path, disk: Disk) -> No
     asyncio.run(play())
 
 
-def test_the_end_waits_for_no_disk_that_hangs(tmp_path: Path, disk: Disk) -> None:
-    """FAULTS F33: nor for a query or a copy on it."""
+def test_the_end_waits_for_no_disk_that_hangs(tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F33: nor for a query or a copy on it; what they have open is closed when the disk answers."""
+    monkeypatch.setattr(room, "CLOSE", SOON)
+    closed = threading.Event()
+    close = reader.Reader.close
+
+    def closing(self: reader.Reader) -> None:
+        close(self)
+        closed.set()
+
+    monkeypatch.setattr(reader.Reader, "close", closing)
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -170,3 +179,6 @@ def test_the_end_waits_for_no_disk_that_hangs(tmp_path: Path, disk: Disk) -> Non
     begun = time.monotonic()
     asyncio.run(play())
     assert time.monotonic() - begun < 30
+    assert not closed.is_set()
+    disk.thaw()
+    assert closed.wait(30)

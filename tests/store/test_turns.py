@@ -11,7 +11,7 @@ from netscand.store.turns import Steps, Turns
 
 @pytest.fixture
 def turns() -> Iterator[Turns]:
-    made = Turns("a test's reader")
+    made = Turns("a test's reader", lambda: None)
     yield made
     made.close(10.0)
 
@@ -100,7 +100,7 @@ def test_a_cancelled_query_is_dropped(turns: Turns) -> None:
 
 def test_the_end_cancels_every_query() -> None:
     async def play() -> None:
-        turns, asked = Turns("a test's reader"), Asked()
+        turns, asked = Turns("a test's reader", lambda: None), Asked()
         waiting = [turns.submit(name, asked.query(name, 3)) for name in "ab"]
         asked.may_go.set()
         await asyncio.to_thread(turns.close, 10.0)

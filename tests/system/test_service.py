@@ -468,12 +468,14 @@ def test_packaging_install_upgrades_and_takes_everything_away(debian12: Installe
 
 
 def run_a_service(machine: Machine) -> None:
-    """One that is off by default, with a secret, runs when all is removed."""
+    """One that is off by default, with a secret, runs when all is removed; another one has failed."""
     machine.write("/etc/netscand/services.toml", '[notify]\nntfy = "http://127.0.0.1:9/netscand-4f7q2x9k"\n')
     machine.path("/etc/credstore").mkdir(mode=0o700, exist_ok=True)
     machine.write("/etc/credstore/netscand-notify.token", "secret\n", 0o600)
     machine.run("systemctl", "enable", "--now", "netscand-notify")
     assert machine.show("netscand-notify", "ActiveState") == {"ActiveState": "active"}
+    machine.run("systemctl", "start", "netscand-mqtt", check=False)
+    assert machine.show("netscand-mqtt", "ActiveState") == {"ActiveState": "failed"}
 
 
 def left(installed: Installed) -> None:
