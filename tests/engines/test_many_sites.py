@@ -416,7 +416,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Uplink, "runner", ("tests.engines.hasty",))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_forty_sites(folder: Path, short: None) -> None:
     """Seven kills, three of them with roll-backs; a week's backlog, an epoch, a duplicate, a poison, a site cut off."""
     draw = random.Random(16)
