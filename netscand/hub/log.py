@@ -28,6 +28,8 @@ CHECK = 1.0
 """Seconds between two looks at what time has changed."""
 AHEAD = 10.0
 """Seconds that a client waits until this hub has read as much of the log as the client, or the server is back."""
+CATCH_UP = 100
+"""How often, every 50 ms, the hub looks whether it has read the log, before it takes events of a site for missing."""
 LOOK_BACK = 1_000
 """Messages of the log in which the last event of a site is looked for, at first."""
 FEW = 5_000
@@ -480,6 +482,14 @@ class Log:
 
     async def _fix(self, connection: Connection, site: Site) -> None:
         """Get missing events of a site: from the site, if it accepts commands, else its last values from the log."""
+        # A sign of life does not wait behind the log, of which much may not be read yet.
+        last = (await connection.stream_state(sites.LOG)).last
+        for _ in range(CATCH_UP):
+            if self.sequence >= last:
+                break
+            await asyncio.sleep(0.05)
+        if self.sequence < last or not self._is_missing(site):
+            return
         now = time.monotonic()
         if site.alive is not None and site.alive.commands and site.requested_at is None and site.cursor is not None:
             site.requested_at = now
@@ -489,12 +499,26 @@ class Log:
             await self.command(site.name, sites.Resend(after=site.cursor.decode(errors="replace")))
             return
         log.warning("site %s: events are missing; its last values are read from the log", site.name)
-        async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.{site.name}.>")):
-            for message in page:
-                if message.sequence <= self.sequence:
-                    self._publish_all(self.view.replace_last(message, now))
-        site.skip_missing("events of the site are missing; what it published since is shown")
+        found, number = list[Message](), -1
+        while number != site.number:  # else a message came meanwhile, which may be the last of its subject
+            found, number = [], site.number
+            async for page in connection.read(sites.LOG, last_values(f"{sites.PREFIX}.{site.name}.>")):
+                found += page
+            if not self._is_missing(site):
+                return
+        newest: bytes | None = None
+        for message in found:
+            if message.sequence > self.sequence:
+                continue
+            self._publish_all(self.view.replace_last(message, now))
+            cursor = message.headers.get(CURSOR)
+            if cursor is not None and not is_before(cursor, newest):
+                newest = cursor
+        site.skip_missing("events of the site are missing; what it published since is shown", newest)
         self.view.replaced[site.name] = self.sequence
+
+    def _is_missing(self, site: Site) -> bool:
+        return site.missing_since is not None and self.view.sites.get(site.name) is site
 
     async def command(self, site: str, command: sites.Command) -> None:
         """Send a command to a site. Raises ServerError with the reason why it was not carried out."""

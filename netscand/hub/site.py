@@ -83,6 +83,8 @@ class Site:
         self.by_network: dict[str, list[int]] = {}
         self.version: str | None = None
         # ---- how far its messages are known
+        self.number = 0
+        """Number in the log of the last message that came."""
         self.cursor: bytes | None = None
         """Cursor after the last message that was taken; None: any message continues."""
         self.certain: bytes | None = None
@@ -190,9 +192,9 @@ class Site:
         """Set the cursor after a message."""
         self.cursor, self.certain, self.missing_since, self.requested_at = cursor, None, None, None
 
-    def skip_missing(self, gap: str) -> None:
-        """Continue with any message, because the missing events will not come."""
-        self.gap, self.cursor, self.certain, self.missing_since, self.requested_at = gap, None, None, None, None
+    def skip_missing(self, gap: str, cursor: bytes | None = None) -> None:
+        """Continue after a cursor, or with any message, because the missing events will not come."""
+        self.gap, self.cursor, self.certain, self.missing_since, self.requested_at = gap, cursor, None, None, None
 
     def compare(self, cursor: str | None, now: float) -> None:
         """Compare with the cursor up to which the site knows its events to be in the log."""

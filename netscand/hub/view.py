@@ -111,6 +111,16 @@ class View:
 
     # ---- what is missing
 
+    def _replace_network(self, site: Site, found: Published) -> list[Change]:
+        """Take the last event of a network, which sets devices to `unknown` without an event for each."""
+        networks, name = site.networks, found.event.network or ""
+        before = networks[name].state if name in networks else ""
+        affected = tuple(site.on_network(found.event))
+        for device in affected:
+            self._set_status(device, found.event)
+        changed = affected or (name in networks and networks[name].state != before)
+        return [Change(found.event.kind, found.body)] if changed else []
+
     def overdue(self, now: float) -> list[Site]:
         """Return the sites whose events have been missing for too long."""
         return [
@@ -125,10 +135,12 @@ class View:
         """Take the last message of a subject of a site whose events are missing; return what clients get."""
         _, _, name, what, *_ = message.subject.split(".")
         site, snapshot = self.sites.get(name), message.headers.get(SNAPSHOT, b"")
-        if site is None or what != "device" or snapshot != site.snapshot:
+        if site is None or what == "site" or snapshot != site.snapshot:
             return []
         try:
             found = published(name, message.data)
+            if what == "network":
+                return self._replace_network(site, found)
             if found.event.device is None or found.event.kind == "forgotten":
                 return self._take(site, found, snapshot)
             shown = structs.replace(found.event, kind="snapshot", previous=None)
@@ -213,6 +225,7 @@ class View:
         _, _, name, what, *_ = message.subject.split(".")
         site, headers = self.site(name, now), message.headers
         self.counts.read += 1
+        site.number = message.sequence
         cursor, snapshot = headers.get(CURSOR), headers.get(SNAPSHOT, b"")
         site.protocol = headers.get(PROTOCOL, b"1").decode(errors="replace")
         changes = self._receive(site, now, headers.get(INSTANCE, b"").decode(errors="replace") or None)

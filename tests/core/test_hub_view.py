@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from msgspec import UNSET
 from netscand import __version__, protocol, sites
 from netscand.core.restore import CursorGone
 from netscand.hub import log, published
-from netscand.hub.connection import Connection, Message, NoAnswer, parsed
+from netscand.hub.connection import Connection, Message, NoAnswer, StreamState, parsed
 from netscand.hub.settings import Hub
 from netscand.hub.site import ANSWER, INSTANCES, PATIENCE, SILENT, position_of
 from netscand.hub.view import Change, View, key_of, shown_text
@@ -555,6 +556,60 @@ async def test_a_request_that_a_cluster_does_not_answer_is_repeated(monkeypatch:
     assert await made.stamp_of("NETSCAN", 7) == "x"
     assert (len(answers), len(stamps)) == (1, 2)
     assert await made.stamp_of("NETSCAN", 7) is None, "one server has all that it says"
+
+
+def test_the_last_values_of_a_site_are_those_after_its_network_events(world: World) -> None:
+    """A network that comes up sets devices to `unknown` without an event for each, also in what is read again."""
+    missed = world.event(3, came(device(1)))
+    down, up = (event(kind, network=HOME) for kind in ("network_down", "network_up"))
+    for number, each in enumerate((down, up), 4):
+        missed += world.event(number, each)
+    assert kinds(missed) == []
+    last = {}
+    for number, each in enumerate((came(device(1)), down, up), 3):
+        each.cursor = f"k3f9-{number}"
+        subject = sites.subject("home", each)
+        last[subject] = world.message(subject, protocol.encode(each), snapshot="s1", cursor=each.cursor)
+    found = [change for message in last.values() for change in world.view.replace_last(message, world.now)]
+    assert kinds(found) == ["network_up"]
+    assert world.statuses() == {PHONE: "unknown", TV: "unknown"}
+    assert [
+        world.view.replace_last(message, world.now) for message in last.values() if "network" in message.subject
+    ] == [[]]
+
+
+async def test_what_was_not_read_yet_is_not_missing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign of life does not wait behind the log, of which much may not be read yet."""
+    monkeypatch.setattr(log, "CATCH_UP", 4)
+    requests: list[str] = []
+
+    class Server:
+        async def stream_state(self, stream: str) -> StreamState:
+            return StreamState("", 1, 7, 7, False)
+
+        async def read(self, stream: str, start: object) -> AsyncGenerator[list[Message]]:
+            requests.append(stream)
+            if len(requests) == 1:
+                world.event(9, came(device(2)))  # it comes meanwhile
+            yield [world.message(sites.subject("home", each), protocol.encode(each), cursor="k3f9-9", snapshot="s1")]
+
+    each = left(device(2), "offline")
+    each.cursor = "k3f9-9"
+    made = log.Log(Hub(), None, world.view, lambda cursor, change: None)
+    server: Any = Server()
+    world.alive(cursor="k3f9-5")
+    site = world.view.sites["home"]
+    assert site.missing_since is not None
+    made.sequence = 6
+    await made._fix(server, site)
+    assert requests == []
+    made.sequence = 100
+    await made._fix(server, site)
+    assert requests == [sites.LOG] * 2
+    assert site.cursor == b"k3f9-9"
+    assert site.gap
+    assert kinds(world.event(9, came(device(2)))) == [], "it is in the last values"
+    assert kinds(world.event(10, came(device(2)))) == ["online"]
 
 
 async def test_a_client_that_has_read_more_at_another_hub_waits() -> None:
