@@ -474,8 +474,9 @@ def run_a_service(machine: Machine) -> None:
     machine.write("/etc/credstore/netscand-notify.token", "secret\n", 0o600)
     machine.run("systemctl", "enable", "--now", "netscand-notify")
     assert machine.show("netscand-notify", "ActiveState") == {"ActiveState": "active"}
-    machine.run("systemctl", "start", "netscand-mqtt", check=False)
-    assert machine.show("netscand-mqtt", "ActiveState") == {"ActiveState": "failed"}
+    machine.write("/etc/netscand/services.toml", "[mqtt]\ndevices = 1\n")
+    machine.run("systemctl", "restart", "netscand-mqtt", check=False)
+    assert soon(lambda: machine.show("netscand-mqtt", "ActiveState") == {"ActiveState": "failed"})
 
 
 def left(installed: Installed) -> None:
