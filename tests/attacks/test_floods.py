@@ -257,7 +257,8 @@ def test_changes_of_addresses_and_links(root: None, attack_seconds: float) -> No
             space.ip(*(f"link del extra{number}" for number in range(count)))
             time.sleep(1)
     offline = [event["reason"] for event in measured.events if event["kind"] == "offline"]
-    assert offline == ["this host no longer has this MAC"]
+    # None, if the daemon was so busy that it never saw the addresses: it looks at the newest state.
+    assert offline in ([], ["this host no longer has this MAC"])
     measured.check(slowest=0.5, held=0.1)  # who may do that needs no attack: it was 1.05 s at the worst
 
 
