@@ -12,7 +12,7 @@ from netscand import protocol, sites
 from netscand.core.model import Mac
 from netscand.core.restore import DAY, CursorGone, EventQuery, Page, PresencePart, Standing, Unreadable
 from netscand.hub.connection import Connection, Message, ServerError
-from netscand.hub.log import Log, reached
+from netscand.hub.log import Log, reached, site_from
 from netscand.hub.published import Unreadable as UnreadableMessage
 from netscand.hub.published import about_site, published
 from netscand.hub.view import ACKNOWLEDGED, CURSOR, PREVIOUS, SNAPSHOT, end_of_snapshot, is_before, is_through
@@ -151,7 +151,7 @@ Places = OrderedDict[tuple[int, int, str], bytes | None]
 class _Reading:
     """Reads the log once, from `since` to `through`, as it is asked for more."""
 
-    def __init__(self, log: Log, question: EventQuery, of: int, places: "Places") -> None:
+    def __init__(self, log: Log, question: EventQuery, of: int, places: Places) -> None:
         self.of = of
         """To which reading of the log it belongs."""
         self._place = question.since or 0
@@ -279,11 +279,7 @@ class _Reading:
 
     async def _comes_later(self, connection: Connection, message: Message, name: str) -> bool:
         """Return whether what is missing before an event, although it was acknowledged, was published again."""
-        start = {
-            "deliver_policy": "by_start_sequence", "opt_start_seq": message.sequence + 1, "headers_only": True,
-            "filter_subject": f"{sites.PREFIX}.{name}.>",
-        }  # fmt: skip
-        async with aclosing(connection.read(sites.LOG, start)) as pages:
+        async with aclosing(connection.read(sites.LOG, site_from(name, message.sequence + 1))) as pages:
             async for page in pages:
                 for each in page:
                     cursor, previous = each.headers.get(CURSOR), each.headers.get(PREVIOUS)

@@ -74,6 +74,14 @@ def last_values(subjects: str) -> dict[str, object]:
     return {"deliver_policy": "last_per_subject", "filter_subject": subjects}
 
 
+def site_from(site: str, number: int) -> dict[str, object]:
+    """Return the start of a reading of the headers of a site's messages, from a number on."""
+    return {
+        "deliver_policy": "by_start_sequence", "opt_start_seq": number, "headers_only": True,
+        "filter_subject": f"{sites.PREFIX}.{site}.>",
+    }  # fmt: skip
+
+
 class Copy(NamedTuple):
     """A last value: its number in the log, and when the server copied it, in nanoseconds of unix time."""
 
@@ -127,11 +135,7 @@ async def reached(
     step = LOOK_BACK
     while True:
         begin, found, is_enough = max(through + 1 - step, first, 1), None, False
-        start = {
-            "deliver_policy": "by_start_sequence", "opt_start_seq": begin, "headers_only": True,
-            "filter_subject": f"{sites.PREFIX}.{site}.>",
-        }  # fmt: skip
-        async with aclosing(connection.read(sites.LOG, start)) as pages:
+        async with aclosing(connection.read(sites.LOG, site_from(site, begin))) as pages:
             async for page in pages:
                 for message in page:
                     cursor, previous = message.headers.get(CURSOR), message.headers.get(PREVIOUS)
